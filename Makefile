@@ -1,0 +1,84 @@
+# numpy_llama: `make demo` and `make test` set up all they need, in .venv, the first time. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := setup.cfg pyproject.toml README.md $(shell find numpy_llama data -type f \
+	-not -path '*/__pycache__/*' -not -path 'data/training/*' -not -name '.*')
+QUIET := --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test reference lint bench tutorials published train clean
+
+help:  ## show this list
+	@echo "numpy_llama: the Llama family in NumPy"
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "The first call makes $(VENV)/ with \$$PYTHON ($(PYTHON)); it needs CPython 3.11 or newer with venv."
+
+demo: $(VENV)/.package  ## the embedded model tells a story
+	@$(BIN)/numpy-llama generate "Once upon a time"
+
+test: $(VENV)/.test  ## run the test suite
+	@$(BIN)/pytest --ignore=tests/reference
+
+reference: $(VENV)/.reference  ## compare with Hugging Face Transformers, live (installs torch)
+	@$(BIN)/pytest tests/reference
+
+lint: $(VENV)/.lint  ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(VENV)/.package  ## tokens/s of prefill and decode; beside Transformers after `make reference`
+	@$(BIN)/numpy-llama bench
+
+tutorials: $(VENV)/.tutorials  ## execute the tutorials and rebuild their notebooks
+	@$(BIN)/python tutorials/build.py
+
+published: $(VENV)/.reference  ## make data/published_* again with Transformers
+	@$(BIN)/python -m numpy_llama.reference.publish
+
+train: $(VENV)/.training  ## train the embedded model again, from nothing; resumes where it was stopped
+	@$(BIN)/python -m data.training
+
+clean:  ## remove the environment and everything built
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# Each stamp in .venv stands for one set of installed things, and is made again when what it was made from is newer.
+# The package is installed as a user would have it, not linked: what the tests run is what a wheel contains.
+
+define install
+	@echo "Installing $(1) …"
+	@rm -rf build *.egg-info
+	@$(BIN)/pip install $(QUIET) --no-build-isolation "$(2)"
+	@rm -rf build *.egg-info
+	@touch $@
+endef
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "numpy_llama needs CPython 3.11 or newer; choose one with: make PYTHON=python3.12 …" >&2; exit 1; }
+	@echo "Making an environment in $(VENV)/ …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install $(QUIET) "setuptools >= 70"
+	@touch $@
+
+$(VENV)/.package: $(VENV)/.created $(SOURCES)
+	$(call install,numpy_llama,.)
+
+$(VENV)/.test: $(VENV)/.package
+	$(call install,what the tests need,.[test])
+
+$(VENV)/.reference: $(VENV)/.package
+	$(call install,torch and transformers; the first time this takes a while,.[reference])
+
+$(VENV)/.lint: $(VENV)/.package
+	$(call install,ruff and mypy,.[lint])
+
+$(VENV)/.tutorials: $(VENV)/.package
+	$(call install,what the tutorials need,.[tutorials])
+
+$(VENV)/.training: $(VENV)/.reference
+	@touch $@

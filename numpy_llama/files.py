@@ -1,0 +1,62 @@
+"""Reading and writing files so that nothing is half-written and no bad file is read in silence."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from numpy_llama.errors import LlamaError
+
+JSON_LIMIT = 64 * 1024 * 1024  # bytes; the largest tokenizer.json in use is below 20 MB
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    raises  LlamaError where the file is missing, is no JSON, or holds no object
+    """
+    if not path.is_file():
+        raise LlamaError("no such file", where=path)
+    if path.stat().st_size > JSON_LIMIT:
+        raise LlamaError("too large", where=path, expected=f"at most {JSON_LIMIT} bytes", found=path.stat().st_size)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise LlamaError(f"not valid JSON ({error})", where=path) from None
+    if not isinstance(content, dict):
+        raise LlamaError("wrong JSON", where=path, expected="an object", found=type(content).__name__)
+    return content
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write an object as indented JSON, whole or not at all."""
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then put it in place in one step.
+
+    A crash at any moment leaves the old file, or the new one, whole. The folder is made where it is missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+        temporary.chmod(mode)  # mkstemp makes files that others can't read
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

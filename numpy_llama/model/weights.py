@@ -1,0 +1,163 @@
+"""Weights: which tensors a config asks for, and the record in which a layer finds its own."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from numpy_llama.errors import LlamaError
+from numpy_llama.model.config import LlamaConfig
+
+Tensors = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """The weights of one decoder layer, under their names in the checkpoint (`.` becomes `_`); a bias may be None."""
+
+    input_layernorm: np.ndarray  # (E,)
+    q_proj: np.ndarray  # (H·D, E)
+    k_proj: np.ndarray  # (K·D, E)
+    v_proj: np.ndarray  # (K·D, E)
+    o_proj: np.ndarray  # (E, H·D)
+    post_attention_layernorm: np.ndarray  # (E,)
+    gate_proj: np.ndarray  # (F, E)
+    up_proj: np.ndarray  # (F, E)
+    down_proj: np.ndarray  # (E, F)
+    q_bias: np.ndarray | None = None
+    k_bias: np.ndarray | None = None
+    v_bias: np.ndarray | None = None
+    o_bias: np.ndarray | None = None
+    gate_bias: np.ndarray | None = None
+    up_bias: np.ndarray | None = None
+    down_bias: np.ndarray | None = None
+
+    @classmethod
+    def from_tensors(cls, tensors: Tensors, layer: int) -> "LayerWeights":
+        """Pick the tensors of one layer out of a checkpoint's."""
+        prefix = f"model.layers.{layer}."
+        arrays: dict[str, np.ndarray] = {}
+        for norm in ("input_layernorm", "post_attention_layernorm"):
+            arrays[norm] = tensors[f"{prefix}{norm}.weight"]
+        for block, projections in (("self_attn", "qkvo"), ("mlp", ("gate", "up", "down"))):
+            for name in projections:
+                arrays[f"{name}_proj"] = tensors[f"{prefix}{block}.{name}_proj.weight"]
+                bias = f"{prefix}{block}.{name}_proj.bias"
+                if bias in tensors:
+                    arrays[f"{name}_bias"] = tensors[bias]
+        return cls(**arrays)
+
+
+def tensor_shapes(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Name and shape of every tensor of a LlamaForCausalLM checkpoint, in order of use.
+
+    A tied head isn't among them: it is the embedding table.
+    """
+    E, F, V = config.hidden_size, config.intermediate_size, config.vocab_size
+    assert config.head_dim is not None and config.num_key_value_heads is not None
+    query_width = config.num_attention_heads * config.head_dim
+    key_width = config.num_key_value_heads * config.head_dim
+    projections = (
+        ("self_attn.q_proj", query_width, E, config.attention_bias),
+        ("self_attn.k_proj", key_width, E, config.attention_bias),
+        ("self_attn.v_proj", key_width, E, config.attention_bias),
+        ("self_attn.o_proj", E, query_width, config.attention_bias),
+        ("mlp.gate_proj", F, E, config.mlp_bias),
+        ("mlp.up_proj", F, E, config.mlp_bias),
+        ("mlp.down_proj", E, F, config.mlp_bias),
+    )
+    yield "model.embed_tokens.weight", (V, E)
+    for layer in range(config.num_hidden_layers):
+        prefix = f"model.layers.{layer}."
+        yield f"{prefix}input_layernorm.weight", (E,)
+        yield f"{prefix}post_attention_layernorm.weight", (E,)
+        for name, outputs, inputs, has_bias in projections:
+            yield f"{prefix}{name}.weight", (outputs, inputs)
+            if has_bias:
+                yield f"{prefix}{name}.bias", (outputs,)
+    yield "model.norm.weight", (E,)
+    if not config.tie_word_embeddings:
+        yield "lm_head.weight", (V, E)
+
+
+def count_parameters(config: LlamaConfig) -> int:
+    """Numbers in all tensors; a tied head counts once."""
+    return sum(int(np.prod(shape, dtype=object)) for _, shape in tensor_shapes(config))
+
+
+def check_tensors(tensors: Tensors, config: LlamaConfig, where: object) -> None:
+    """Hold tensors to what the config asks for: none missing, none surplus, each of its shape, no NaN, no infinity.
+
+    raises  LlamaError naming the place, the tensor, what was expected and what was found
+    """
+    check_shapes({name: tensor.shape for name, tensor in tensors.items()}, config, where)
+    for name, tensor in tensors.items():
+        finite = np.isfinite(tensor)
+        if not finite.all():
+            index = tuple(int(i) for i in np.argwhere(~finite)[0])
+            raise LlamaError(
+                "weight is not a number" if np.isnan(tensor[index]) else "weight is infinite",
+                where=f"{where}: {name}{list(index)}",
+                expected="finite weights",
+                found=f"{np.count_nonzero(~finite)} of {tensor.size} that aren't",
+            )
+
+
+def check_shapes(shapes: Mapping[str, tuple[int, ...]], config: LlamaConfig, where: object) -> None:
+    """The part of check_tensors that needs names and shapes alone, and can be done before anything is read."""
+    found_layers = {name.split(".")[2] for name in shapes if name.startswith("model.layers.")}
+    if len(found_layers) != config.num_hidden_layers:
+        raise LlamaError(
+            "wrong number of layers",
+            where=where,
+            expected=f"{config.num_hidden_layers} (num_hidden_layers of the config)",
+            found=len(found_layers),
+        )
+    expected = dict(tensor_shapes(config))
+    missing = [name for name in expected if name not in shapes]
+    surplus = [name for name in shapes if name not in expected]
+    if missing:
+        raise LlamaError("missing tensor", where=f"{where}: {_some(missing)}", expected=expected[missing[0]])
+    if surplus:
+        raise LlamaError(
+            "surplus tensor",
+            where=f"{where}: {_some(surplus)}",
+            expected="no such tensor",
+            found=shapes[surplus[0]],
+        )
+    for name, shape in expected.items():
+        if tuple(shapes[name]) != shape:
+            raise LlamaError("wrong shape", where=f"{where}: {name}", expected=shape, found=tuple(shapes[name]))
+
+
+def random_weights(config: LlamaConfig, dtype: np.dtype, seed: int = 0) -> dict[str, np.ndarray]:
+    """Fresh weights, untrained: matrices drawn from a normal distribution cut at three standard deviations of
+    `initializer_range`, norms 1, biases 0.
+
+    seed     the same seed gives the same weights
+    returns  every tensor of tensor_shapes, in `dtype`
+    """
+    generator = np.random.default_rng(seed)
+    tensors = {}
+    for name, shape in tensor_shapes(config):
+        if name.endswith(".bias"):
+            values = np.zeros(shape)
+        elif len(shape) == 1:
+            values = np.ones(shape)
+        else:
+            values = _truncated_normal(generator, shape) * config.initializer_range
+        tensors[name] = values.astype(dtype)
+    return tensors
+
+
+def _truncated_normal(generator: np.random.Generator, shape: tuple[int, ...], cut: float = 3.0) -> np.ndarray:
+    values = generator.standard_normal(shape, dtype=np.float32)
+    outside = np.abs(values) > cut
+    while outside.any():
+        values[outside] = generator.standard_normal(np.count_nonzero(outside), dtype=np.float32)
+        outside = np.abs(values) > cut
+    return values
+
+
+def _some(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

@@ -1,0 +1,1 @@
+"""What people look through: operation counts, benchmarks, pictures."""
