@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from numpy_llama.precision import widen
+from numpy_llama.precision import matmul, widen
 
 
 def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
@@ -17,7 +17,6 @@ def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) ->
     raises   ValueError where the sizes don't fit
     source   torch.nn.Linear
     """
-    y = widen(x) @ widen(weight).T  # (..., O)
-    if bias is not None:
-        y = y + widen(bias)
-    return y.astype(x.dtype, copy=False)
+    if bias is None:
+        return matmul(x, weight.T)  # (..., O)
+    return (widen(x) @ widen(weight).T + widen(bias)).astype(x.dtype, copy=False)  # (..., O)

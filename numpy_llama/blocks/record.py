@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from typing import Self
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class Blocks:
     activation: Block = silu
     mlp: Block = mlp
 
-    def swap(self, **functions: Callable) -> "Blocks":
+    def swap(self, **functions: Callable) -> Self:
         """A record with other functions in some places.
 
         Two blocks have smaller ones inside: a new softmax is handed on to our attention, a new linear or activation to

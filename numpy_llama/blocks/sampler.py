@@ -63,7 +63,8 @@ def keep_top_p(logits: np.ndarray, top_p: float) -> np.ndarray:
     """
     order = logits.argsort(axis=-1, kind="stable")  # (B, V), least likely first
     ascending = np.take_along_axis(logits, order, axis=-1)
-    tail = softmax(ascending).cumsum(axis=-1) <= 1 - top_p  # what can go without the rest falling below top_p
+    sums = softmax(ascending).cumsum(axis=-1, dtype=np.float64)  # as torch does: float32 sums of many terms would drift
+    tail = sums.astype(logits.dtype) <= 1 - top_p  # what can go without the rest falling below top_p
     tail[:, -1] = False
     removed = np.empty_like(tail)
     np.put_along_axis(removed, order, tail, axis=-1)

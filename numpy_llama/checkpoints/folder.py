@@ -57,7 +57,11 @@ def tensor_table(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
         raise LlamaError(f"not a readable safetensors file ({error})", where=path) from None
 
 
-def _read_weights(path: Path, config: LlamaConfig, dtype: np.dtype) -> dict[str, np.ndarray]:
+def checked_table(path: Path, config: LlamaConfig) -> dict[str, tuple[tuple[int, ...], str]]:
+    """tensor_table, held to the config; without what some writers store and no model needs.
+
+    raises  LlamaError as tensor_table does, and for a missing or surplus tensor, a wrong shape or dtype
+    """
     table = tensor_table(path)
     if config.tie_word_embeddings:
         table.pop("lm_head.weight", None)  # some writers store the tied head a second time
@@ -71,10 +75,12 @@ def _read_weights(path: Path, config: LlamaConfig, dtype: np.dtype) -> dict[str,
                 expected="one of " + ", ".join(_STORED_DTYPES),
                 found=stored,
             )
-    with (
-        safe_open(path, framework="np") as file,
-        np.errstate(over="ignore"),
-    ):  # overflow is reported by name, later
+    return table
+
+
+def _read_weights(path: Path, config: LlamaConfig, dtype: np.dtype) -> dict[str, np.ndarray]:
+    table = checked_table(path, config)
+    with safe_open(path, framework="np") as file, np.errstate(over="ignore"):  # what overflows is named by check_tensors
         return {name: file.get_tensor(name).astype(dtype, copy=False) for name in table}
 
 

@@ -38,6 +38,7 @@ class TextStream:
         self.new_ids: list[int] = []
         self._steps = model.stream([self.prompt_ids] if self.prompt_ids else None, **settings)
         self._decoder = tokenizer.stream_decoder(skip_special_tokens=True)
+        self._known_ids = len(tokenizer)
         chosen = {name: value for name, value in settings.items() if name != "seed"}
         self._eos = GenerationSettings.gather(model.config, model.generation_config, chosen).eos_token_ids
         self._moments: list[float] = []  # when the loop began, when each new token came
@@ -49,7 +50,8 @@ class TextStream:
             token_id = int(ids[0])
             self.new_ids.append(token_id)
             self._moments.append(perf_counter())
-            yield self._decoder.push(token_id)
+            # Embedding tables are often padded to a round number of rows; a row without a piece has no text.
+            yield self._decoder.push(token_id) if token_id < self._known_ids else ""
         yield self._decoder.finish()
 
     @property
@@ -75,9 +77,7 @@ class TextStream:
         return count / (self._moments[-1] - self._moments[1]) if count > 0 else None
 
 
-def continue_text(
-    model: "LlamaForCausalLM", tokenizer: "LlamaTokenizer", prompt: str, **settings: Any
-) -> str:
+def continue_text(model: "LlamaForCausalLM", tokenizer: "LlamaTokenizer", prompt: str, **settings: Any) -> str:
     """The prompt and its continuation, as one string.
 
     settings  those of LlamaForCausalLM.generate, seed included

@@ -83,27 +83,26 @@ class LlamaModel:
             if T > 1 or attention_mask is not None:  # one token without padding sees everything
                 mask = probe("causal_mask", blocks.causal_mask(T, S, self.dtype, attention_mask))  # (B, 1, T, S)
 
-            stream = [hidden]
+            states = (hidden,)
             for index, weights in enumerate(self.layers):
                 with scope(f"layers.{index}"):
                     hidden = decoder_layer(hidden, weights, rope, mask, cache, index, config, blocks)
                 hidden = probe(f"layers.{index}", hidden)  # (B, T, E)
-                stream.append(hidden)
+                if output_hidden_states:
+                    states += (hidden,)
 
             with scope("norm"):
                 hidden = blocks.rms_norm(hidden, self.norm, config.rms_norm_eps)
             hidden = probe("norm", hidden)  # (B, T, E)
 
-        stream[-1] = hidden  # as Transformers has it: the last hidden state is the normed one
-        return BaseModelOutputWithPast(hidden, cache, tuple(stream) if output_hidden_states else None)
+        states = (*states[:-1], hidden)  # as Transformers has it: the last hidden state is the normed one
+        return BaseModelOutputWithPast(hidden, cache, states if output_hidden_states else None)
 
     def _warn_past_context(self, position_ids: np.ndarray) -> None:
         last, trained = int(position_ids.max()), self.config.max_position_embeddings
         if last == trained or last > trained > last - position_ids.shape[1]:  # once, when the border is crossed
-            warnings.warn(
-                f"position {last} is past the {trained} tokens of context that this model was trained on", LlamaWarning,
-                stacklevel=3,
-            )  # fmt: skip
+            message = f"position {last} is past the {trained} tokens of context that this model was trained on"
+            warnings.warn(message, LlamaWarning, stacklevel=3)
 
 
 def check_dtypes(tensors: Tensors) -> None:

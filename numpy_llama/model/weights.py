@@ -70,8 +70,9 @@ def tensor_shapes(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
     for layer in range(config.num_hidden_layers):
         prefix = f"model.layers.{layer}."
         yield f"{prefix}input_layernorm.weight", (E,)
-        yield f"{prefix}post_attention_layernorm.weight", (E,)
         for name, outputs, inputs, has_bias in projections:
+            if name == "mlp.gate_proj":
+                yield f"{prefix}post_attention_layernorm.weight", (E,)
             yield f"{prefix}{name}.weight", (outputs, inputs)
             if has_bias:
                 yield f"{prefix}{name}.bias", (outputs,)

@@ -1,5 +1,4 @@
-"""Tokens that are cut out of the text before it is merged: <s>, </s>, and what a folder adds to its
-vocabulary.
+"""Tokens that are cut out of the text before it is merged: <s>, </s>, and what a folder adds to its vocabulary.
 
     "a<s>b"    →    ["a", 1, "b"]
 
@@ -13,7 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# Unicode's White_Space, what lstrip and rstrip take. (Python's \\s takes four control characters more.)
+# Unicode's White_Space, what lstrip and rstrip take. (Python's own class of spaces takes four control characters more.)
 _WHITE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _SPACES_AFTER = re.compile(f"[{_WHITE}]*")
 
@@ -54,9 +53,7 @@ class AddedTokens:
             parts = [piece for offset, part in parts for piece in self._split_one(offset, part, search)]
         return parts
 
-    def _split_one(
-        self, offset: int, part: str | int, search: re.Pattern[str]
-    ) -> Iterable[tuple[int, str | int]]:
+    def _split_one(self, offset: int, part: str | int, search: re.Pattern[str]) -> Iterable[tuple[int, str | int]]:
         if isinstance(part, int):
             yield offset, part
             return

@@ -38,9 +38,7 @@ def lengths(
         expected = "True, False, 'longest' or 'max_length'"
         raise LlamaError("no such padding", where="padding", expected=expected, found=repr(padding))
     if truncation not in (True, False, None, "longest_first", "only_first", "do_not_truncate"):
-        raise LlamaError(
-            "no such truncation", where="truncation", expected="True or False", found=repr(truncation)
-        )
+        raise LlamaError("no such truncation", where="truncation", expected="True or False", found=repr(truncation))
     if max_length is not None and (not isinstance(max_length, int) or max_length < 1):
         raise LlamaError("no such length", where="max_length", expected="1 or more", found=repr(max_length))
     if truncation is None:

@@ -9,6 +9,9 @@ Which pair is best is all that a trained vocabulary decides, so it is a function
     rank_by_merges   transformers 5: a list of merges made from the vocabulary, ordered by the number of the
                      piece, then by the length of the left half; the leftmost of equals
 
+The two agree but for pieces whose number and score are at odds. In Llama's vocabulary those are the runs of spaces,
+with low numbers and the lowest scores: sentencepiece merges them last (▁ ▁hi), transformers 5 first (▁▁ hi).
+
 Searching all pairs again for each merge would take n² steps. Here the candidates wait in a heap: n log n.
 
 Sources: Sennrich, Haddow & Birch 2016; Kudo & Richardson 2018; bpe_model.cc of sentencepiece; the
@@ -17,7 +20,7 @@ Sources: Sennrich, Haddow & Birch 2016; Kudo & Richardson 2018; bpe_model.cc of 
 
 import re
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 
 from numpy_llama.tokenizer.sentencepiece_model import PieceType, SentencePieceModel, byte_piece
@@ -31,9 +34,7 @@ CACHED_WORDS = 1 << 16
 CACHED_LENGTH = 32  # characters; longer words hardly come twice
 
 
-def merge(
-    symbols: list[str], rank: Rank, on_candidate: Callable[[str, str], None] | None = None
-) -> list[str]:
+def merge(symbols: list[str], rank: Rank, on_candidate: Callable[[str, str], None] | None = None) -> list[str]:
     """Merge the best-ranked neighbours, again and again, until no two neighbours have a rank.
 
     symbols       n non-empty strings
@@ -96,6 +97,12 @@ def rank_by_merges(model: SentencePieceModel) -> Rank:
         return None if first is None else first + len(left)
 
     return rank
+
+
+def rank_by_list(merges: Iterable[tuple[str, str]]) -> Rank:
+    """The order of a written list, best first, as a tokenizer.json holds it."""
+    places = {pair: place for place, pair in enumerate(merges)}
+    return lambda left, right: places.get((left, right))
 
 
 class BytePairEncoding:
@@ -210,8 +217,8 @@ class MergeListBPE(BytePairEncoding):
     character is dropped without a trace.
     """
 
-    def __init__(self, model: SentencePieceModel):
-        super().__init__(model, rank_by_merges(model))
+    def __init__(self, model: SentencePieceModel, merges: Iterable[tuple[str, str]] | None = None):
+        super().__init__(model, rank_by_merges(model) if merges is None else rank_by_list(merges))
         # A dropped character brings its neighbours together, across the end of a word if need be.
         self._one_by_one = self._one_by_one and model.byte_fallback
 

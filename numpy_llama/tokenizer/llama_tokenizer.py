@@ -35,14 +35,20 @@ NAMES = ("bos_token", "eos_token", "unk_token", "pad_token")
 class LlamaTokenizer:
     """The tokenizer of Llama 1 and 2, of Mistral 7B, and of every model with a BPE tokenizer.model.
 
-    legacy=True   sentencepiece exactly: what Meta's own Llama and llama.cpp do. A space is put before every
-                  text: "  hi" becomes three spaces and hi, 259 7251 with Llama 2's vocabulary (two spaces,
-                  then " hi"). "<s>" in a text is plain text.
-    legacy=False  what transformers 5 does, the default here as there. A space is put before a text that has
-                  none in front: "  hi" stays two spaces and hi, 259 2918 (two spaces, then "hi"). The text is
-                  cut at special tokens first: "<s>" in it is id 1.
+    legacy=True   sentencepiece exactly: what Meta's own Llama and llama.cpp do, and what Llama was trained with
+    legacy=False  what transformers 5 makes of the same tokenizer.model; the default here as there
 
-    Neither is more right; a model wants the one that it was trained with, and the two agree on most texts.
+    They agree on single-spaced text, and differ in three things. With Llama 2's vocabulary:
+
+                        legacy=True                           legacy=False
+        "  hi"          a space is put before every text:     only where it has none in front, so it stays
+                        "   hi" is 259 7251 (▁▁ ▁hi)          "  hi", 259 2918 (▁▁ hi)
+        "a  b"          runs of spaces merge last, as their   first, as the low numbers of those pieces say:
+                        low scores say: 263 29871 289         263 259 29890 (▁a ▁▁ b)
+                        (▁a ▁ ▁b)
+        "<s>"           plain text: 529 29879 29958           the token <s>, id 1: text is cut at special tokens
+
+    (The second goes away where the folder has a tokenizer.json with the order by score; see tokenizer_json.py.)
 
     Going there and back gives the same text, decode(encode(s), skip_special_tokens=True) == s, for every s in
     legacy mode without ▁ (U+2581), which decodes to a space. In the newer mode it can't hold for a text that
@@ -59,6 +65,8 @@ class LlamaTokenizer:
     added_tokens      tokens beside the file's own. One that the vocabulary lacks gets the next free id, in
                       this order
     padding_side, truncation_side, model_max_length   as in transformers
+    merges            pairs of pieces, best first, as a tokenizer.json lists them; legacy=True has no use for them.
+                      None: the order that transformers makes of a tokenizer.model alone
     kept              fields of tokenizer_config.json that aren't used here but are saved again
 
     raises  LlamaError where a special token has no id, or a setting has a value that there isn't
@@ -82,20 +90,21 @@ class LlamaTokenizer:
         padding_side: str = "left",
         truncation_side: str = "right",
         model_max_length: int = NO_LIMIT,
+        merges: Sequence[tuple[str, str]] | None = None,
         kept: Mapping[str, Any] | None = None,
     ):
         self.model = model
         self.legacy = bool(legacy)
         self.add_prefix_space = (
-            (model.add_dummy_prefix if legacy else True)
-            if add_prefix_space is None
-            else bool(add_prefix_space)
+            (model.add_dummy_prefix if legacy else True) if add_prefix_space is None else bool(add_prefix_space)
         )
         self.add_bos_token = bool(add_bos_token)
         self.add_eos_token = bool(add_eos_token)
         self.padding_side = checked_side("padding_side", padding_side)
         self.truncation_side = checked_side("truncation_side", truncation_side)
         self.model_max_length = model_max_length
+        self.merges = merges
+        self.tokenizer_json: bytes | None = None  # as it was read, for saving
         self.kept = dict(kept or {})
 
         self._id_of = {piece: index for index, piece in enumerate(model.pieces)}
@@ -116,9 +125,7 @@ class LlamaTokenizer:
             self._add(AddedToken(model.pieces[index]))
         for index in model.ids_of(PieceType.USER_DEFINED):
             self._add(AddedToken(model.pieces[index], special=False))
-        self._names = {
-            key: value.content if isinstance(value, AddedToken) else value for key, value in named.items()
-        }
+        self._names = {key: value.content if isinstance(value, AddedToken) else value for key, value in named.items()}
 
     # From and to files
 
@@ -174,19 +181,6 @@ class LlamaTokenizer:
         """{id: token} of all that are cut out of a text in the newer mode."""
         return dict(sorted(self._added.items()))
 
-    def check_embedding(self, rows: int, where: object = None) -> None:
-        """Stop where an embedding has too few rows for this tokenizer. More rows than tokens are fine.
-
-        raises  LlamaError
-        """
-        if rows < len(self):
-            raise LlamaError(
-                f"the tokenizer {self.model.source} doesn't fit the embedding",
-                where=where,
-                expected=f"at least {len(self)} rows, one for each token",
-                found=f"{rows} rows",
-            )
-
     def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> Any:
         """Token to id, or list to list. What isn't in the vocabulary is the unknown token."""
         if isinstance(tokens, str):
@@ -223,9 +217,7 @@ class LlamaTokenizer:
         """The pieces of a text: "Hello world" → ["▁Hello", "▁world"]."""
         return [self._tokens[token_id] for token_id in self.encode(text, add_special_tokens)]
 
-    def build_inputs_with_special_tokens(
-        self, ids: Sequence[int], more_ids: Sequence[int] | None = None
-    ) -> list[int]:
+    def build_inputs_with_special_tokens(self, ids: Sequence[int], more_ids: Sequence[int] | None = None) -> list[int]:
         """[bos] ids [eos], or [bos] ids [eos] [bos] more_ids [eos]; only what add_…_token says."""
         before, after = self._around()
         built = [*before, *ids, *after]
@@ -280,9 +272,7 @@ class LlamaTokenizer:
             found = type(texts).__name__ if not isinstance(texts, list | tuple) else "an empty list"
             raise LlamaError("no text", where="text", expected="a str or a list of str", found=found)
         if return_tensors not in (None, "np"):
-            raise LlamaError(
-                "no such tensors", where="return_tensors", expected="'np' or None", found=return_tensors
-            )
+            raise LlamaError("no such tensors", where="return_tensors", expected="'np' or None", found=return_tensors)
         cut, fill_to = lengths(padding, truncation, max_length, self.model_max_length)
         pad_id = self._pad_id() if fill_to is not None else 0
         before, after = self._around() if add_special_tokens else ([], [])
@@ -307,9 +297,7 @@ class LlamaTokenizer:
 
     # Ids to text
 
-    def decode(
-        self, ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool = False
-    ) -> Any:
+    def decode(self, ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool = False) -> Any:
         """The text of ids.
 
         ids      an int, a list or array (T,) of them; or a batch (B, T), which gives a list of B texts
@@ -442,7 +430,7 @@ class LlamaTokenizer:
 
     @cached_property
     def _bpe(self) -> BytePairEncoding:
-        return SentencePieceBPE(self.model) if self.legacy else MergeListBPE(self.model)
+        return SentencePieceBPE(self.model) if self.legacy else MergeListBPE(self.model, self.merges)
 
     @cached_property
     def _added_tokens(self) -> AddedTokens:

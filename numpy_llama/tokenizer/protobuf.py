@@ -37,7 +37,6 @@ class Reader:
         wanted  {field number: wire type}; other fields are skipped
         raises  LlamaError where the bytes are no fields, or a wanted one has another wire type
         """
-        data = self.data
         while position < end:
             begin = position
             key, position = self._varint(begin, end)

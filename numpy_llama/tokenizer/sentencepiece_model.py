@@ -79,9 +79,7 @@ class SentencePieceModel:
         for name in ("bos_id", "eos_id", "pad_id"):
             token_id = getattr(self, name)
             if not -1 <= token_id < len(self.pieces):
-                raise self._error(
-                    f"{name} names no piece", expected=f"-1 to {len(self.pieces) - 1}", found=token_id
-                )
+                raise self._error(f"{name} names no piece", expected=f"-1 to {len(self.pieces) - 1}", found=token_id)
 
     @property
     def unk_id(self) -> int:
@@ -244,9 +242,7 @@ def _refuse_what_is_not_computed(
     for settings in (normalizer, denormalizer):
         if settings.get("precompiled_charsmap", 0):
             name = settings.get("name") or "a table of characters without a name"
-            raise LlamaError(
-                "this normaliser isn't implemented", where=source, expected="identity", found=name
-            )
+            raise LlamaError("this normaliser isn't implemented", where=source, expected="identity", found=name)
     for settings, name, default, allowed in (
         (trainer, "treat_whitespace_as_suffix", 0, 0),
         (normalizer, "remove_extra_whitespaces", 1, 0),

@@ -85,9 +85,7 @@ class StreamDecoder:
         raises  LlamaError where the id isn't in the vocabulary
         """
         if not 0 <= token_id < len(self._spelling.text):
-            raise LlamaError(
-                "no such token id", expected=f"0 to {len(self._spelling.text) - 1}", found=repr(token_id)
-            )
+            raise LlamaError("no such token id", expected=f"0 to {len(self._spelling.text) - 1}", found=repr(token_id))
         if token_id in self._skip:
             return ""
         byte = self._spelling.byte[token_id]

@@ -1,6 +1,7 @@
 """The folder of a tokenizer, as Hugging Face lays it out.
 
     tokenizer.model            the vocabulary; the one file that must be there
+    tokenizer.json             another order of merging, and the special tokens around a text; see tokenizer_json.py
     tokenizer_config.json      settings: add_bos_token, legacy, padding_side, …; and the added tokens with
                                their ids
     special_tokens_map.json    older folders: which token is bos, eos, pad; read where the settings list no
@@ -18,6 +19,11 @@ from numpy_llama.errors import LlamaError, LlamaWarning
 from numpy_llama.files import read_json, write_atomically, write_json
 from numpy_llama.tokenizer.added_tokens import AddedToken
 from numpy_llama.tokenizer.sentencepiece_model import read_sentencepiece_model, sentencepiece_model_bytes
+from numpy_llama.tokenizer.tokenizer_json import (
+    TOKENIZER_JSON,
+    read_tokenizer_json,
+    with_special_tokens_around,
+)
 
 if TYPE_CHECKING:
     from numpy_llama.tokenizer.llama_tokenizer import LlamaTokenizer
@@ -58,9 +64,7 @@ def read_folder(cls: type["LlamaTokenizer"], folder: Path, overrides: dict[str, 
     known = {*SETTINGS, *NAMES, *EXTRA, "added_tokens_decoder", "tokenizer_class"}
     unknown = set(overrides) - {*SETTINGS, *NAMES}
     if unknown:
-        raise LlamaError(
-            "no such setting", where=", ".join(sorted(unknown)), expected=", ".join((*SETTINGS, *NAMES))
-        )
+        raise LlamaError("no such setting", where=", ".join(sorted(unknown)), expected=", ".join((*SETTINGS, *NAMES)))
     _check_class(config.get("tokenizer_class"), where)
 
     declared = _declared(config, _json(home, ADDED), where)
@@ -75,19 +79,25 @@ def read_folder(cls: type["LlamaTokenizer"], folder: Path, overrides: dict[str, 
             token = _token(value, where, name)
             tokens[name] = by_content.get(token.content, token)
     extra = [_token(value, where, key) for key in EXTRA for value in _list(config.get(key), where, key)]
+    path_of_json = path.parent / TOKENIZER_JSON
+    merges = None
+    if folder.is_dir() and path_of_json.exists():
+        merges, around = read_tokenizer_json(path_of_json, model)
+        config = config | around | overrides
     settings = {
-        key: _setting(config[key], kind, where, key)
-        for key, kind in SETTINGS.items()
-        if config.get(key) is not None
+        key: _setting(config[key], kind, where, key) for key, kind in SETTINGS.items() if config.get(key) is not None
     }
 
     tokenizer = cls(
         model,
+        merges=merges,
         **settings,
         **tokens,
         added_tokens=[*(declared[index] for index in sorted(declared)), *tokens.values(), *extra],
         kept={key: value for key, value in config.items() if key not in known},
     )
+    if merges is not None:
+        tokenizer.tokenizer_json = path_of_json.read_bytes()
     for index, token in declared.items():
         found = tokenizer.convert_tokens_to_ids(token.content)
         if found != index:
@@ -101,9 +111,11 @@ def read_folder(cls: type["LlamaTokenizer"], folder: Path, overrides: dict[str, 
 
 
 def write_folder(tokenizer: "LlamaTokenizer", folder: Path) -> tuple[str, ...]:
-    """Write the three files that transformers' AutoTokenizer needs to build the same tokenizer.
+    """Write the files that transformers' AutoTokenizer needs to build the same tokenizer.
 
     (Not the same in legacy mode: by that word transformers 5 means something else than sentencepiece.)
+
+    returns  the paths: three, and tokenizer.json if there was one
     """
     settings = {key: getattr(tokenizer, key) for key in SETTINGS}
     names = {name: getattr(tokenizer, name) for name in NAMES}
@@ -127,9 +139,22 @@ def write_folder(tokenizer: "LlamaTokenizer", folder: Path) -> tuple[str, ...]:
     }
     data = sentencepiece_model_bytes(tokenizer.model)
     write_atomically(folder / MODEL, lambda temporary: temporary.write_bytes(data))
+    written = [MODEL, SPECIAL, CONFIG]
+    if tokenizer.tokenizer_json is not None:
+        bos, eos = _named(tokenizer, "bos_token"), _named(tokenizer, "eos_token")
+        around = (bos if tokenizer.add_bos_token else None, eos if tokenizer.add_eos_token else None)
+        changed = with_special_tokens_around(tokenizer.tokenizer_json, *around)
+        write_atomically(folder / TOKENIZER_JSON, lambda temporary: temporary.write_bytes(changed))
+        written.append(TOKENIZER_JSON)
     write_json(folder / SPECIAL, tokenizer.special_tokens_map)
     write_json(folder / CONFIG, config)
-    return tuple(str(folder / name) for name in (MODEL, SPECIAL, CONFIG))
+    return tuple(str(folder / name) for name in written)
+
+
+def _named(tokenizer: "LlamaTokenizer", name: str) -> tuple[str, int] | None:
+    """A special token and its id."""
+    token, index = getattr(tokenizer, name), getattr(tokenizer, f"{name}_id")
+    return None if token is None else (token, index)
 
 
 def _json(home: Path | None, name: str) -> dict[str, Any]:
@@ -151,13 +176,9 @@ def _declared(config: dict[str, Any], older: dict[str, Any], where: Path) -> dic
     listed = config.get("added_tokens_decoder")
     if listed is None:
         contents = [(str(value), key) for key, value in older.items()]
-        special = {
-            _token(config[name], where, name).content for name in NAMES if config.get(name) is not None
-        }
+        special = {_token(config[name], where, name).content for name in NAMES if config.get(name) is not None}
         return {
-            _index(index, where.with_name(ADDED)): AddedToken(
-                key, key in special, normalized=key not in special
-            )
+            _index(index, where.with_name(ADDED)): AddedToken(key, key in special, normalized=key not in special)
             for index, key in contents
         }
     if not isinstance(listed, dict):
@@ -184,9 +205,7 @@ def _token(value: object, where: Path, name: str) -> AddedToken:
         return AddedToken(value)
     if isinstance(value, dict) and isinstance(value.get("content"), str) and value["content"]:
         if value.get("single_word"):
-            raise LlamaError(
-                "single_word isn't implemented", where=f"{where}: {name}", found=value["content"]
-            )
+            raise LlamaError("single_word isn't implemented", where=f"{where}: {name}", found=value["content"])
         special = bool(value.get("special", True)) or name in NAMES
         flags = {flag: bool(value.get(flag, False)) for flag in ("lstrip", "rstrip", "normalized")}
         return AddedToken(value["content"], special, **flags)

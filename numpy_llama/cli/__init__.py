@@ -1,0 +1,1 @@
+"""The command `numpy-llama`: one file a sub-command, no arithmetic."""
