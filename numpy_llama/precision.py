@@ -63,7 +63,7 @@ def scale(x: np.ndarray, factor: float) -> np.ndarray:
     x        (...), any of the four dtypes
     returns  (...), dtype of x
     """
-    return (widen(x) * factor).astype(x.dtype, copy=False)
+    return (widen(x) * float(factor)).astype(x.dtype, copy=False)
 
 
 def lowest(dtype: np.dtype) -> np.generic:

@@ -22,6 +22,11 @@ class KVCache:
     def __init__(self, num_hidden_layers: int, capacity: int = 128):
         self._layers = [_LayerCache(capacity) for _ in range(num_hidden_layers)]
 
+    @property
+    def num_hidden_layers(self) -> int:
+        """L."""
+        return len(self._layers)
+
     def __len__(self) -> int:
         """How many tokens are held."""
         return self._layers[-1].length if self._layers else 0

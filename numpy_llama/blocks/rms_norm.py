@@ -22,6 +22,6 @@ def rms_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
         raise ValueError(f"rms_norm: weight {weight.shape} doesn't fit vectors of {x.shape[-1]} channels")
     wide = widen(x)
     mean_square = np.vecdot(wide, wide)[..., None] / x.shape[-1]  # (..., 1)
-    normed = wide * (1 / np.sqrt(mean_square + eps))  # (..., E)
+    normed = wide * (1 / np.sqrt(mean_square + float(eps)))  # (..., E)
     normed = probe("normed", normed.astype(x.dtype, copy=False))
     return weight * normed  # (..., E)

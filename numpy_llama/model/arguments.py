@@ -6,6 +6,7 @@ import numpy as np
 
 from numpy_llama.blocks.kv_cache import KVCache
 from numpy_llama.errors import LlamaError
+from numpy_llama.model.config import LlamaConfig
 
 
 def check_input_ids(input_ids: Any, vocab_size: int, cache: KVCache | None) -> np.ndarray:
@@ -38,6 +39,27 @@ def check_input_ids(input_ids: Any, vocab_size: int, cache: KVCache | None) -> n
             found=len(ids),
         )
     return ids
+
+
+def check_cache(cache: Any, config: LlamaConfig) -> None:
+    """raises  LlamaError where past_key_values is no KVCache, or one of a model with other layers"""
+    if not isinstance(cache, KVCache):
+        raise LlamaError("wrong type", where="past_key_values", expected="a KVCache", found=type(cache).__name__)
+    if cache.num_hidden_layers != config.num_hidden_layers:
+        raise LlamaError(
+            "cache of another model",
+            where="past_key_values",
+            expected=f"{config.num_hidden_layers} layers",
+            found=cache.num_hidden_layers,
+        )
+
+
+def check_logits_to_keep(logits_to_keep: Any) -> None:
+    """raises  LlamaError where it is no number of positions"""
+    if not isinstance(logits_to_keep, int | np.integer) or logits_to_keep < 0:
+        raise LlamaError(
+            "impossible value", where="logits_to_keep", expected="0 for all positions, or how many", found=logits_to_keep
+        )
 
 
 def check_attention_mask(attention_mask: Any, batch: int, total: int) -> np.ndarray | None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy_llama.blocks.kv_cache import KVCache
 from numpy_llama.blocks.record import Blocks
 from numpy_llama.errors import LlamaError
+from numpy_llama.model.arguments import check_logits_to_keep
 from numpy_llama.model.config import LlamaConfig
 from numpy_llama.model.llama import LlamaModel, check_dtypes
 from numpy_llama.model.outputs import CausalLMOutputWithPast
@@ -76,6 +77,7 @@ class LlamaForCausalLM:
 
         The other arguments, errors and warnings are those of LlamaModel.
         """
+        check_logits_to_keep(logits_to_keep)
         with scope("model"):
             output = self.model(
                 input_ids, attention_mask, position_ids, past_key_values, use_cache, output_hidden_states

@@ -58,7 +58,7 @@ class LlamaConfig:
     intermediate_size: int = 11008
     num_hidden_layers: int = 32
     num_attention_heads: int = 32
-    num_key_value_heads: int | None = None
+    num_key_value_heads: int = None  # type: ignore[assignment]  # __post_init__ puts a number there
     hidden_act: str = "silu"
     max_position_embeddings: int = 2048
     initializer_range: float = 0.02
@@ -69,11 +69,11 @@ class LlamaConfig:
     eos_token_id: int | list[int] | None = 2
     pretraining_tp: int | None = 1
     tie_word_embeddings: bool = False
-    rope_parameters: dict[str, Any] | None = None
+    rope_parameters: dict[str, Any] = None  # type: ignore[assignment]
     attention_bias: bool = False
     attention_dropout: float | None = 0.0
     mlp_bias: bool = False
-    head_dim: int | None = None
+    head_dim: int = None  # type: ignore[assignment]
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -143,7 +143,6 @@ class LlamaConfig:
     @property
     def num_key_value_groups(self) -> int:
         """G, query heads that share one key/value head."""
-        assert self.num_key_value_heads is not None
         return self.num_attention_heads // self.num_key_value_heads
 
     @property
@@ -168,7 +167,6 @@ class LlamaConfig:
             self._require("head_dim", _is_int(self.head_dim) and self.head_dim > 0, "a positive integer")
 
     def _check_heads(self) -> None:
-        assert self.num_key_value_heads is not None and self.head_dim is not None
         self._require(
             "hidden_size",
             self.hidden_size % self.num_attention_heads == 0,

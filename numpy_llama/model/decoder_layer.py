@@ -83,7 +83,7 @@ def self_attention(
     return probe("o_proj", blocks.linear(_join_heads(context), weights.o_proj, weights.o_bias))  # (B, T, E)
 
 
-def _split_heads(x: np.ndarray, head_dim: int | None) -> np.ndarray:
+def _split_heads(x: np.ndarray, head_dim: int) -> np.ndarray:
     """(B, T, H·D) → (B, H, T, D)"""
     B, T, _ = x.shape
     return x.reshape(B, T, -1, head_dim).swapaxes(1, 2)

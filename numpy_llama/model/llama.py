@@ -7,7 +7,7 @@ import numpy as np
 from numpy_llama.blocks.kv_cache import KVCache
 from numpy_llama.blocks.record import Blocks
 from numpy_llama.errors import LlamaError, LlamaWarning
-from numpy_llama.model.arguments import check_attention_mask, check_input_ids, check_position_ids
+from numpy_llama.model.arguments import check_attention_mask, check_cache, check_input_ids, check_position_ids
 from numpy_llama.model.config import LlamaConfig
 from numpy_llama.model.decoder_layer import decoder_layer
 from numpy_llama.model.outputs import BaseModelOutputWithPast
@@ -26,7 +26,6 @@ class LlamaModel:
     """
 
     def __init__(self, config: LlamaConfig, tensors: Tensors, blocks: Blocks | None = None):
-        assert config.head_dim is not None and config.rope_parameters is not None
         self.config = config
         self.blocks = Blocks() if blocks is None else blocks
         self.embed_tokens = tensors["model.embed_tokens.weight"]  # (V, E)
@@ -66,6 +65,8 @@ class LlamaModel:
         cache = past_key_values
         if cache is None and (config.use_cache if use_cache is None else use_cache):
             cache = KVCache(config.num_hidden_layers)
+        if cache is not None:
+            check_cache(cache, config)
         past = 0 if cache is None else len(cache)
         input_ids = check_input_ids(input_ids, config.vocab_size, cache)
         B, T = input_ids.shape
@@ -83,7 +84,7 @@ class LlamaModel:
             if T > 1 or attention_mask is not None:  # one token without padding sees everything
                 mask = probe("causal_mask", blocks.causal_mask(T, S, self.dtype, attention_mask))  # (B, 1, T, S)
 
-            states = (hidden,)
+            states: tuple[np.ndarray, ...] = (hidden,)
             for index, weights in enumerate(self.layers):
                 with scope(f"layers.{index}"):
                     hidden = decoder_layer(hidden, weights, rope, mask, cache, index, config, blocks)

@@ -54,7 +54,6 @@ def tensor_shapes(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
     A tied head isn't among them: it is the embedding table.
     """
     E, F, V = config.hidden_size, config.intermediate_size, config.vocab_size
-    assert config.head_dim is not None and config.num_key_value_heads is not None
     query_width = config.num_attention_heads * config.head_dim
     key_width = config.num_key_value_heads * config.head_dim
     projections = (

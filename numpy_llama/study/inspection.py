@@ -65,8 +65,6 @@ def cache_bytes(config: LlamaConfig, tokens: int, dtype: str) -> int:
 
     2 · L · K · D numbers for each token
     """
-    assert config.num_key_value_heads is not None
-    assert config.head_dim is not None
     numbers = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
     return tokens * numbers * DTYPES[dtype].itemsize
 

@@ -32,8 +32,6 @@ def multiply_adds(config: LlamaConfig, context: int, new: int = 1, logits: int =
     returns  {block: count}, in order of computation: the blocks of parameters_by_block that multiply by a
              matrix, and "self_attn.scores" and "self_attn.context", which have none of their own
     """
-    assert config.head_dim is not None
-    assert config.num_key_value_heads is not None
     E, F, V, L = config.hidden_size, config.intermediate_size, config.vocab_size, config.num_hidden_layers
     query_width = config.num_attention_heads * config.head_dim
     key_width = config.num_key_value_heads * config.head_dim

@@ -162,6 +162,9 @@ def test_the_last_trained_position_does_not_warn(make_model):
             r"position_ids: wrong shape; expected \(1, 2\)",
         ),
         ({"input_ids": [[1, 2]], "position_ids": [[0, -1]]}, "position_ids: negative position"),
+        ({"input_ids": [[1]], "past_key_values": ()}, "past_key_values: wrong type; expected a KVCache, found tuple"),
+        ({"input_ids": [[1]], "past_key_values": KVCache(3)}, "past_key_values: .*expected 2 layers, found 3"),
+        ({"input_ids": [[1]], "logits_to_keep": -1}, "logits_to_keep: impossible value; .*found -1"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(model, arguments, message):

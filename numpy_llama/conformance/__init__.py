@@ -1,0 +1,12 @@
+"""Conformance: what every block of a Llama must do, as mathematics, and a judge that tries it out.
+
+    port.py         the record that is judged: our blocks, a student's, somebody else's
+    properties/     one file a block; each property is one sentence of mathematics and a few lines that can fail
+    rounding.py     how far from the truth a correct result may be, and why
+    runner.py       tries each property on many small examples and finds the smallest that fails
+    mistakes.py     the classic mistakes of ports: the properties must catch each, and the judge can name them
+    student.py      judges a file in a process of its own
+
+Trying examples is the work of hypothesis, an extra: `pip install numpy-llama[conformance]`. Nothing here is imported
+with the package.
+"""

@@ -1,0 +1,28 @@
+"""The record that is judged: the blocks that a model computes through, and the two that stand around it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from numpy_llama.blocks import sampler
+from numpy_llama.blocks.kv_cache import KVCache
+from numpy_llama.blocks.record import Block, Blocks
+
+
+@dataclass(frozen=True)
+class Port(Blocks):
+    """Everything that a port of Llama has to have, ours unless another is given.
+
+    Port().swap(rms_norm=my_rms_norm)      # our port with one function of yours
+
+    Cache and sampler aren't computed *through* by a model, so they are no fields of Blocks; here they stand beside
+    them.
+    """
+
+    kv_cache: Callable[[int], KVCache] = KVCache
+    greedy: Block = sampler.greedy
+    sample: Block = sampler.sample
+    scale_temperature: Block = sampler.scale_temperature
+    keep_top_k: Block = sampler.keep_top_k
+    keep_top_p: Block = sampler.keep_top_p
+    keep_min_p: Block = sampler.keep_min_p
+    penalize_repetition: Block = sampler.penalize_repetition
