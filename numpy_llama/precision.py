@@ -6,7 +6,7 @@ here do the same, so that a block can say *what* it computes and leave *how it r
 
 Two traps of NumPy make the rule necessary: `bfloat16 @ bfloat16` and `bfloat16 * 0.5` quietly return float32, and
 NumPy's own float16 matmul is tens of times slower than float32's. A Python number beside a float32 or float64 array is
-safe: since NumPy 2 it takes the array's dtype (NEP 50).
+safe: since NumPy 2 it takes the array's dtype (NEP 50). A NumPy scalar is not, so what may be one goes through float().
 
 source  the eager Llama of Transformers: one rounding for each torch operation
 """

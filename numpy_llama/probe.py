@@ -74,6 +74,11 @@ def probe(name: str, value: np.ndarray) -> np.ndarray:
     return value if replacement is None else replacement
 
 
+def is_observed() -> bool:
+    """Whether somebody observes, so that every value must have its name."""
+    return _watch.get() is not None
+
+
 def observe(observer: Observer) -> AbstractContextManager[None]:
     """While this lasts, `observer(name, value, call)` sees every named value, in order of computation.
 

@@ -80,7 +80,10 @@ def checked_table(path: Path, config: LlamaConfig) -> dict[str, tuple[tuple[int,
 
 def _read_weights(path: Path, config: LlamaConfig, dtype: np.dtype) -> dict[str, np.ndarray]:
     table = checked_table(path, config)
-    with safe_open(path, framework="np") as file, np.errstate(over="ignore"):  # what overflows is named by check_tensors
+    with (
+        safe_open(path, framework="np") as file,
+        np.errstate(over="ignore"),
+    ):  # what overflows is named by check_tensors
         return {name: file.get_tensor(name).astype(dtype, copy=False) for name in table}
 
 

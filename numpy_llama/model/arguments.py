@@ -58,7 +58,10 @@ def check_logits_to_keep(logits_to_keep: Any) -> None:
     """raises  LlamaError where it is no number of positions"""
     if not isinstance(logits_to_keep, int | np.integer) or logits_to_keep < 0:
         raise LlamaError(
-            "impossible value", where="logits_to_keep", expected="0 for all positions, or how many", found=logits_to_keep
+            "impossible value",
+            where="logits_to_keep",
+            expected="0 for all positions, or how many",
+            found=logits_to_keep,
         )
 
 

@@ -51,8 +51,8 @@ class LlamaForCausalLM:
         check_dtypes(tensors)
         self.config = config
         self.generation_config = dict(generation_config or {})
-        self.tensors = dict(tensors)
         self.model = LlamaModel(config, tensors, blocks)
+        self.tensors = self.model.tensors
         self.lm_head = self.model.embed_tokens if config.tie_word_embeddings else tensors["lm_head.weight"]  # (V, E)
 
     @property

@@ -9,11 +9,12 @@ from numpy_llama.blocks.record import Blocks
 from numpy_llama.errors import LlamaError, LlamaWarning
 from numpy_llama.model.arguments import check_attention_mask, check_cache, check_input_ids, check_position_ids
 from numpy_llama.model.config import LlamaConfig
+from numpy_llama.model.decode_step import decode_layer
 from numpy_llama.model.decoder_layer import decoder_layer
 from numpy_llama.model.outputs import BaseModelOutputWithPast
 from numpy_llama.model.rope_scaling import scaled_frequencies
 from numpy_llama.model.weights import LayerWeights, Tensors
-from numpy_llama.probe import model_call, probe, scope
+from numpy_llama.probe import is_observed, model_call, probe, scope
 
 
 class LlamaModel:
@@ -28,9 +29,12 @@ class LlamaModel:
     def __init__(self, config: LlamaConfig, tensors: Tensors, blocks: Blocks | None = None):
         self.config = config
         self.blocks = Blocks() if blocks is None else blocks
+        self.tensors = tensors = dict(tensors)
         self.embed_tokens = tensors["model.embed_tokens.weight"]  # (V, E)
         self.layers = [LayerWeights.from_tensors(tensors, layer) for layer in range(config.num_hidden_layers)]
         self.norm = tensors["model.norm.weight"]  # (E,)
+        # The packed decode step knows our own blocks, and dtypes in which no operation needs a rounding of its own.
+        self._packs = self.blocks == Blocks() and self.dtype.itemsize > 2
         self.frequencies = scaled_frequencies(
             self.blocks.rope_frequencies, config.head_dim, config.rope_parameters, self.dtype
         )  # (D/2,)
@@ -84,10 +88,14 @@ class LlamaModel:
             if T > 1 or attention_mask is not None:  # one token without padding sees everything
                 mask = probe("causal_mask", blocks.causal_mask(T, S, self.dtype, attention_mask))  # (B, 1, T, S)
 
+            packed = T == 1 and mask is None and self._packs and not is_observed()
             states: tuple[np.ndarray, ...] = (hidden,)
             for index, weights in enumerate(self.layers):
-                with scope(f"layers.{index}"):
-                    hidden = decoder_layer(hidden, weights, rope, mask, cache, index, config, blocks)
+                if packed and cache is not None:
+                    hidden = decode_layer(hidden, weights, rope, cache, index, config)  # (B, 1, E)
+                else:
+                    with scope(f"layers.{index}"):
+                        hidden = decoder_layer(hidden, weights, rope, mask, cache, index, config, blocks)
                 hidden = probe(f"layers.{index}", hidden)  # (B, T, E)
                 if output_hidden_states:
                     states += (hidden,)

@@ -13,7 +13,11 @@ Tensors = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """The weights of one decoder layer, under their names in the checkpoint (`.` becomes `_`); a bias may be None."""
+    """The weights of one decoder layer, under their names in the checkpoint (`.` becomes `_`); a bias may be None.
+
+    Query, key and value projections stand one below the other in one matrix, gate and up projections in another: each
+    is a view of its part, and the packed decode step takes the whole, so that one product serves three, or two.
+    """
 
     input_layernorm: np.ndarray  # (E,)
     q_proj: np.ndarray  # (H·D, E)
@@ -24,6 +28,8 @@ class LayerWeights:
     gate_proj: np.ndarray  # (F, E)
     up_proj: np.ndarray  # (F, E)
     down_proj: np.ndarray  # (E, F)
+    qkv_proj: np.ndarray  # ((H + 2K)·D, E)
+    gate_up_proj: np.ndarray  # (2F, E)
     q_bias: np.ndarray | None = None
     k_bias: np.ndarray | None = None
     v_bias: np.ndarray | None = None
@@ -31,12 +37,19 @@ class LayerWeights:
     gate_bias: np.ndarray | None = None
     up_bias: np.ndarray | None = None
     down_bias: np.ndarray | None = None
+    qkv_bias: np.ndarray | None = None
+    gate_up_bias: np.ndarray | None = None
 
     @classmethod
-    def from_tensors(cls, tensors: Tensors, layer: int) -> "LayerWeights":
-        """Pick the tensors of one layer out of a checkpoint's."""
+    def from_tensors(cls, tensors: dict[str, np.ndarray], layer: int) -> "LayerWeights":
+        """Pick the tensors of one layer out of a checkpoint's; in `tensors`, views take the place of what is packed."""
         prefix = f"model.layers.{layer}."
         arrays: dict[str, np.ndarray] = {}
+        for block, parts, whole in (("self_attn", ["q", "k", "v"], "qkv"), ("mlp", ["gate", "up"], "gate_up")):
+            for kind, suffix in (("weight", "proj"), ("bias", "bias")):
+                names = [f"{prefix}{block}.{part}_proj.{kind}" for part in parts]
+                if names[0] in tensors:
+                    arrays[f"{whole}_{suffix}"] = _packed(tensors, names)
         for norm in ("input_layernorm", "post_attention_layernorm"):
             arrays[norm] = tensors[f"{prefix}{norm}.weight"]
         for block, projections in (("self_attn", "qkvo"), ("mlp", ("gate", "up", "down"))):
@@ -46,6 +59,14 @@ class LayerWeights:
                 if bias in tensors:
                     arrays[f"{name}_bias"] = tensors[bias]
         return cls(**arrays)
+
+
+def _packed(tensors: dict[str, np.ndarray], names: list[str]) -> np.ndarray:
+    """One array with the rows of several; each tensor becomes the view of its part, so that no number is held twice."""
+    whole = np.concatenate([tensors[name] for name in names])
+    parts = np.split(whole, np.cumsum([len(tensors[name]) for name in names])[:-1])
+    tensors.update(zip(names, parts, strict=True))
+    return whole
 
 
 def tensor_shapes(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...]]]:

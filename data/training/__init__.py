@@ -1,0 +1,1 @@
+"""How the storyteller was made: `python -m data.training` makes it again."""
