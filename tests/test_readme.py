@@ -39,7 +39,7 @@ def test_links_and_files_named_exist(name):
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
         assert (page.parent / target).exists(), target
     for path in re.findall(r"`((?:numpy_llama|data|tests|tutorials)/[\w./]+)`", text):
-        assert (ROOT / path).exists(), path
+        assert (ROOT / path).exists() or "NAME" in path, path
 
 
 def test_make_targets_named_exist():
