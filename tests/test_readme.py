@@ -39,7 +39,8 @@ def test_links_and_files_named_exist(name):
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
         assert (page.parent / target).exists(), target
     for path in re.findall(r"`((?:numpy_llama|data|tests|tutorials)/[\w./]+)`", text):
-        assert (ROOT / path).exists() or "NAME" in path, path
+        made_later = "NAME" in path or path == "data/training/run/"  # a placeholder; what training writes
+        assert (ROOT / path).exists() or made_later, path
 
 
 def test_make_targets_named_exist():

@@ -20,7 +20,8 @@ printed, with the numbers expected and the numbers that came; and if they are
 those of a well-known mistake, its name.
 
 The file runs in a process of its own, with a limit of time and memory, and what
-it prints is thrown away. It isn't locked in: judge no file that you wouldn't run.
+it prints is thrown away. It isn't locked in: judge no file that you wouldn't
+run.
 """
 EPILOG = """\
 status: 0 all holds, 1 something doesn't, 2 the file can't be judged
