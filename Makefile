@@ -21,10 +21,10 @@ demo: $(VENV)/.package  ## the embedded model tells a story
 	@$(BIN)/numpy-llama generate "Once upon a time"
 
 test: $(VENV)/.test  ## run the test suite
-	@$(BIN)/pytest --ignore=tests/reference
+	@PYTHONPATH=$(VENV)/vocabularies $(BIN)/pytest --ignore=tests/reference
 
-reference: $(VENV)/.reference  ## compare with Hugging Face Transformers, live (installs torch)
-	@$(BIN)/pytest tests/reference
+reference: $(VENV)/.reference $(VENV)/.vocabularies  ## compare with Hugging Face Transformers, live (installs torch)
+	@PYTHONPATH=$(VENV)/vocabularies $(BIN)/pytest tests/reference
 
 lint: $(VENV)/.lint  ## ruff and mypy
 	@$(BIN)/ruff check .
@@ -68,9 +68,13 @@ $(VENV)/.created:
 $(VENV)/.package: $(VENV)/.created $(SOURCES)
 	$(call install,numpy_llama,.)
 
-# mistral-common carries a published vocabulary of 32,000 pieces; the tests read that file, and nothing else of it.
-$(VENV)/.test: $(VENV)/.package
-	@$(BIN)/pip install $(QUIET) --no-deps mistral-common==1.13.1
+# mistral-common carries a published vocabulary of 32,000 pieces. The tests read that file and nothing else of it, so it
+# stands apart, without what it would need to run.
+$(VENV)/.vocabularies: $(VENV)/.created
+	@$(BIN)/pip install $(QUIET) --no-deps --target $(VENV)/vocabularies mistral-common==1.13.1
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.package $(VENV)/.vocabularies
 	$(call install,what the tests need,.[test])
 
 $(VENV)/.reference: $(VENV)/.package

@@ -137,7 +137,7 @@ with np.errstate(divide="ignore", invalid="ignore"):
 print("eps = 1e-5 ", rms_norm(zero, ones, eps=1e-5))
 
 # %% [markdown]
-# Why does the place matter? Many ports have `sqrt(mean) + eps` instead. Let us send in vectors of every
+# Why does the place matter? A common slip is `sqrt(mean) + eps` instead. Let us send in vectors of every
 # length, and look at the rms of what comes out. With eps = 1e-5 the border lies at $\sqrt{\varepsilon}
 # \approx 0.003$: much longer vectors are normed, much shorter ones are only multiplied by
 # $1/\sqrt{\varepsilon} \approx 316$. With eps outside the root, the border lies at eps itself, 300 times
@@ -276,7 +276,8 @@ plt.show()
 
 # %%
 start = np.full((8, 1), model.config.bos_token_id)
-text = model.generate(start, max_new_tokens=60, do_sample=True, top_k=None, eos_token_id=None, seed=0)  # (8, 61)
+as_it_is = {"do_sample": True, "temperature": 1.0, "top_k": None, "eos_token_id": None}
+text = model.generate(start, max_new_tokens=60, seed=0, **as_it_is)  # (8, 61)
 print(tokenizer.decode(text[0], skip_special_tokens=True))
 
 
@@ -315,7 +316,7 @@ for name, norm in variants.items():
 #    weight 1 and eps 0? (Find the mean square first. The next cell checks.)
 # 2. **On paper.** Which vectors $x$ have the same RMSNorm and LayerNorm, and why?
 # 3. **Here.** Find an eps for which `bits_per_token` gets visibly worse than with 1e-5. How does it compare
-#    with the mean squares of the stream in the first plot?
+#    with the mean squares (rms²) that the plot *The stream grows* begins with?
 # 4. **Your own RMSNorm.** Open `tutorials/exercises/rms_norm.py`, write the function, and let it be judged:
 #
 #        numpy-llama grade tutorials/exercises/rms_norm.py
@@ -323,8 +324,8 @@ for name, norm in variants.items():
 #    The judge tries your function on hundreds of small examples in all four dtypes. Where one fails, it shows
 #    you the smallest, with the numbers it expected and those it got. `--hint 1` gives you a nudge. One
 #    solution is in `tutorials/solutions/rms_norm.py`.
-# 5. **Put it to work.** `from rms_norm import rms_norm` in the folder of your file, and
-#    `bits_per_token(rms_norm)` should print the same as ours.
+# 5. **Put it to work.** `import sys; sys.path.insert(0, "exercises")`, then `from rms_norm import rms_norm as mine`:
+#    `bits_per_token(mine)` should agree with `bits_per_token(rms_norm)`.
 
 # %%
 exercise = np.zeros(50)

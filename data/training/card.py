@@ -29,7 +29,7 @@ def draw(log: list[dict], path: Path) -> None:
     left.set(xlabel="million tokens seen", ylabel="nats a token", ylim=(0, 1), title="Loss")
     left.legend(frameon=False)
     right.plot(millions, [line["excess"] for line in log], label="held-out loss − entropy")
-    right.axhline(PROMISED_EXCESS, color="tab:red", linestyle=":", label=f"promised: at most {PROMISED_EXCESS}")
+    right.axhline(PROMISED_EXCESS, color="tab:red", linestyle=":", label=f"aim: at most {PROMISED_EXCESS}")
     right.set(xlabel="million tokens seen", ylabel="nats a token", yscale="log", title="Loss above the entropy")
     right.legend(frameon=False)
     for axes in (left, right):
@@ -39,7 +39,7 @@ def draw(log: list[dict], path: Path) -> None:
 
 
 def verdict(kept: bool) -> str:
-    return "kept" if kept else "**missed**"
+    return "reached" if kept else "**missed**"
 
 
 def facts(figures: dict, last: dict) -> dict[str, object]:

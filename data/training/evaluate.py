@@ -19,7 +19,7 @@ from .plots import GRAMMAR
 from .tokenizer import BOS_ID, EOS_ID, load_tokenizer
 
 HELD_OUT_STORIES = 1000
-SAMPLED_STORIES = 200  # as promised
+SAMPLED_STORIES = 200
 MORE_STORIES = 1000  # others, for a firmer figure
 TEMPERATURE = 0.8
 SAMPLING_SEED = 0

@@ -5,7 +5,7 @@ by AdamW. The learning rates rise over the first steps and then fall straight to
 lower rates and falls to zero again: it learns the rare rules that the first leaves half learned.
 
 Two processes of one thread each share every batch and add up their gradients. They meet twice a step, where the threads
-of a single process would meet hundreds of times; on a machine with other work that makes all the difference.
+of a single process would meet hundreds of times, which on a busy machine makes all the difference.
 """
 
 from __future__ import annotations

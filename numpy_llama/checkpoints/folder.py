@@ -1,5 +1,6 @@
 """A Hugging Face checkpoint folder: config.json, generation_config.json, model.safetensors."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from numpy_llama.precision import DTYPES
 
 # As safetensors spells them.
 _STORED_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+LARGE = 100_000_000  # bytes; less is read within a second
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,16 @@ def _read_weights(path: Path, config: LlamaConfig, dtype: np.dtype) -> dict[str,
         safe_open(path, framework="np") as file,
         np.errstate(over="ignore"),
     ):  # what overflows is named by check_tensors
-        return {name: file.get_tensor(name).astype(dtype, copy=False) for name in table}
+        return {name: file.get_tensor(name).astype(dtype, copy=False) for name in _with_progress(table, path)}
+
+
+def _with_progress(names: Iterable[str], path: Path) -> Iterable[str]:
+    """The names, with a bar on stderr where reading takes more than a second and somebody sits at the terminal."""
+    if path.stat().st_size < LARGE:
+        return names  # tqdm itself takes a while to import
+    from tqdm import tqdm
+
+    return tqdm(names, desc=f"loading {path.name}", unit=" tensors", delay=1.0, leave=False, disable=None)
 
 
 def write_folder(folder: Path, config: LlamaConfig, tensors: Tensors, generation_config: dict[str, Any]) -> None:

@@ -32,9 +32,9 @@ round takes in the whole prompt (prefill); each later one takes in one token
 EPILOG = """\
 examples:
   numpy-llama generate "Once upon a time"
-  numpy-llama generate --greedy "The cat"      always the likeliest token
-  numpy-llama generate --seed 7 "The cat"      the same story every time
-  echo "The cat" | numpy-llama generate        the prompt from a pipe
+  numpy-llama generate --greedy "One day"      always the likeliest token
+  numpy-llama generate --seed 7 "One day"      the same story every time
+  echo "One day" | numpy-llama generate        the prompt from a pipe
   numpy-llama generate --model path/to/llama --dtype bfloat16 "The capital of"
 
 The text goes to stdout; speed and seed go to stderr. Ctrl-C ends the text where

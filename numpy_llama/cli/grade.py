@@ -71,7 +71,8 @@ def hint(file: Path, number: int) -> str:
         raise LlamaError("no hints for this file", where=file, expected="an exercise: " + ", ".join(sorted(HINTS)))
     if number > len(hints):
         raise LlamaError("no such hint", where=f"--hint {number}", expected=f"1 … {len(hints)}")
-    more = f"\n(There are {len(hints) - number} more.)" if number < len(hints) else ""
+    left = len(hints) - number
+    more = f"\n({left} more.)" if left else ""
     return f"Hint {number} of {len(hints)}: {hints[number - 1]}{more}"
 
 

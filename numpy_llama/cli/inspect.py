@@ -18,7 +18,7 @@ EPILOG = """\
 examples:
   numpy-llama inspect                          the model on board
   numpy-llama inspect --preset llama-2-7b
-  numpy-llama inspect --preset 3.1-8b --context 131072
+  numpy-llama inspect --preset 3.1-8b --context 8192
   numpy-llama inspect --model path/to/llama --json
 """
 # Field of the config, letter that it has in shapes.

@@ -7,6 +7,6 @@
     mistakes.py     the classic mistakes of ports: the properties must catch each, and the judge can name them
     student.py      judges a file in a process of its own
 
-Trying examples is the work of hypothesis, an extra: `pip install numpy-llama[conformance]`. Nothing here is imported
+Trying examples is the work of hypothesis, an extra: `pip install '.[conformance]'`. Nothing here is imported
 with the package.
 """

@@ -86,7 +86,9 @@ def judge_file(path: Path, *, seconds: float = SECONDS, memory: int = MEMORY) ->
                      to judge with: hypothesis isn't installed
     """
     if importlib.util.find_spec("hypothesis") is None:
-        raise LlamaError("hypothesis isn't installed", expected="pip install 'numpy-llama[conformance]'")
+        raise LlamaError(
+            "hypothesis isn't installed", expected="the extra: pip install '.[conformance]', or pip install hypothesis"
+        )
     if not path.is_file():
         raise LlamaError("no such file", where=path)
     with tempfile.TemporaryDirectory() as folder:
@@ -168,7 +170,7 @@ def _why(status: int | None, seconds: float, memory: int, during: str, loaded: b
         what = f"the process was killed (signal {-status}); more than {memory / 1e9:.1f} GB of memory?"
     else:
         what = f"the file ended the process itself (status {status})"
-    return f"{what} {place}".strip()
+    return f"{what} ({place})" if place else what
 
 
 # -- inside the process --------------------------------------------------------------------------------------

@@ -88,7 +88,7 @@ class LlamaModel:
             if T > 1 or attention_mask is not None:  # one token without padding sees everything
                 mask = probe("causal_mask", blocks.causal_mask(T, S, self.dtype, attention_mask))  # (B, 1, T, S)
 
-            packed = T == 1 and mask is None and self._packs and not is_observed()
+            packed = T == 1 and past > 0 and mask is None and self._packs and not is_observed()
             states: tuple[np.ndarray, ...] = (hidden,)
             for index, weights in enumerate(self.layers):
                 if packed and cache is not None:
