@@ -31,9 +31,20 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write an object as indented JSON, whole or not at all."""
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    """Write an object as indented JSON, whole or not at all.
+
+    raises  LlamaError where it holds something that JSON can't
+    """
+    text = json_text(content, path)
+    write_atomically(path, lambda temporary: temporary.write_bytes(text))
+
+
+def json_text(content: dict[str, Any], path: Path) -> bytes:
+    """The bytes that write_json puts into a file; to be asked for before anything is replaced."""
+    try:
+        return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
+    except (TypeError, ValueError) as error:
+        raise LlamaError(f"can't be written as JSON ({error})", where=path) from None
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -41,8 +52,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
     A crash at any moment leaves the old file, or the new one, whole. The folder is made where it is missing.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    except OSError as error:
+        raise LlamaError(f"can't be written ({error.strerror})", where=path) from None
     os.close(descriptor)
     temporary = Path(name)
     try:

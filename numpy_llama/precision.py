@@ -29,7 +29,7 @@ def float_dtype(dtype: object) -> np.dtype:
 
     raises  LlamaError for any other
     """
-    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name  # type: ignore[call-overload]
+    name = dtype if isinstance(dtype, str) else getattr(dtype, "name", getattr(dtype, "__name__", None))
     if name not in DTYPES:
         raise LlamaError("unknown dtype", where="dtype", expected="one of " + ", ".join(DTYPES), found=repr(dtype))
     return DTYPES[name]

@@ -41,6 +41,12 @@ class KVCache:
         return self._layers[0].keys.shape[0] if len(self) else None
 
     @property
+    def kind(self) -> tuple[int, int, np.dtype] | None:
+        """(K, D, dtype) of what is held; None while the cache is empty."""
+        keys = self._layers[0].keys
+        return (keys.shape[1], keys.shape[3], keys.dtype) if len(self) else None
+
+    @property
     def nbytes(self) -> int:
         """Bytes that the held keys and values take, without the room kept free for later ones."""
         return sum(2 * layer.keys[:, :, : layer.length].nbytes for layer in self._layers)

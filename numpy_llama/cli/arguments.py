@@ -85,7 +85,7 @@ def _number(convert: Callable[[str], Any], holds: Callable[[Any], bool], expecte
     return parse
 
 
-positive_int = _number(int, lambda value: value > 0, "a positive integer")
+positive_int = _number(int, lambda value: 0 < value < 1 << 63, "a positive integer")
 non_negative_int = _number(int, lambda value: value >= 0, "an integer, 0 or more")
 positive_number = _number(float, lambda value: 0 < value < math.inf, "a positive number")
 non_negative_number = _number(float, lambda value: 0 <= value < math.inf, "a number, 0 or more")

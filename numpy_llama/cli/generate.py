@@ -157,7 +157,7 @@ def chosen_settings(arguments: argparse.Namespace, stored: dict[str, Any]) -> di
         if ignored:
             note(f"warning: nothing is drawn, so {', '.join(ignored)} has no effect")
         return {**settings, "do_sample": False}
-    settings["do_sample"] = True if drawing else stored.get("do_sample", True)
+    settings["do_sample"] = True if drawing or stored.get("do_sample") is None else stored["do_sample"]
     if settings["do_sample"] and not stored.get("do_sample") and stored.get("temperature") is None:
         settings["temperature"] = DEFAULT_TEMPERATURE
     return {**settings, **drawing}

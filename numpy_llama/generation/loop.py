@@ -63,10 +63,22 @@ def _start(
     """Check everything, and return the prompt and the steps that will follow it."""
     gathered = GenerationSettings.gather(model.config, model.generation_config, settings)
     prompt = _prompt(input_ids, gathered.bos_token_id, model.config.vocab_size)
+    pad = gathered.pad_token_id
+    if attention_mask is None and pad is not None and pad not in gathered.eos_token_ids:
+        attention_mask = prompt != pad  # as Transformers infers it
+    if len(prompt) > 1 and pad is not None and gathered.eos_token_ids and not 0 <= pad < model.config.vocab_size:
+        expected = f"0 … {model.config.vocab_size - 1}, to fill rows that end early"
+        raise LlamaError("token id out of range", where="pad_token_id", expected=expected, found=pad)
     mask = check_attention_mask(attention_mask, *prompt.shape)
     if mask is not None and not mask[:, -1].all():
         raise LlamaError("padding on the right", where="attention_mask", expected="prompts padded on the left")
-    return prompt, _steps(model, prompt, mask, gathered, np.random.default_rng(seed))
+    try:
+        generator = np.random.default_rng(seed)
+    except (TypeError, ValueError):
+        raise LlamaError(
+            "impossible value", where="seed", expected="an integer, 0 or more, or None", found=repr(seed)
+        ) from None
+    return prompt, _steps(model, prompt, mask, gathered, generator)
 
 
 def _steps(
@@ -83,7 +95,9 @@ def _steps(
     eos = settings.eos_token_ids
     pad = settings.pad_token_id if settings.pad_token_id is not None else (eos[0] if eos else 0)
     running = np.ones(B, bool)
-    ids = new = prompt  # all tokens so far; those that the model hasn't seen
+    new = prompt  # tokens that the model hasn't seen
+    # All tokens so far, for the rules; padding on the left is no token, and the prompt's last one takes its place.
+    ids = prompt if mask is None else np.where(mask.cumsum(axis=1) > 0, prompt, prompt[:, -1:])
     positions = None if mask is None else np.maximum(mask.cumsum(axis=1) - 1, 0)  # (B, T)
 
     for step in range(limit):
@@ -91,6 +105,14 @@ def _steps(
         logits = widen(output.logits[:, -1])  # (B, V)
         for rule in rules:
             logits = rule(logits, ids)
+        best = logits.max(axis=-1)  # (B,); NaN where any is
+        if np.isnan(best).any() or (settings.do_sample and np.isinf(best).any()):
+            raise LlamaError(
+                "no token can be chosen",
+                where=f"logits of new token {step + 1}",
+                expected="numbers",
+                found=f"{best[~np.isfinite(best)][0]} (did the weights overflow {model.dtype}?)",
+            )
         chosen = sample(logits, generator) if settings.do_sample else greedy(logits)  # (B,)
         chosen = np.where(running, chosen, pad)
         yield chosen
@@ -108,12 +130,17 @@ def _steps(
 
 def _prompt(input_ids: Any, bos_token_id: int | None, vocab_size: int) -> np.ndarray:
     """(B, T) prompt ids; one BOS where nothing is given."""
-    if input_ids is None or np.size(input_ids) == 0:
+    ids = None if input_ids is None else as_integers(input_ids, "input_ids")
+    if ids is None or ids.shape in ((0,), (1, 0)):
         if bos_token_id is None:
             raise LlamaError(
                 "empty prompt",
                 where="input_ids",
                 expected="at least one token, since there is no BOS to begin from",
             )
-        input_ids = [[bos_token_id]]
-    return check_input_ids(as_integers(input_ids, "input_ids"), vocab_size, None)
+        if not 0 <= bos_token_id < vocab_size:
+            raise LlamaError(
+                "token id out of range", where="bos_token_id", expected=f"0 … {vocab_size - 1}", found=bos_token_id
+            )
+        ids = np.array([[bos_token_id]])
+    return check_input_ids(ids, vocab_size, None)

@@ -20,6 +20,35 @@ from numpy_llama.model.config import LlamaConfig, as_ids
 LogitsRule = Callable[[np.ndarray], np.ndarray]
 
 
+# Settings of Transformers' generate that change tokens where they aren't at these values, and that we don't have.
+_NOT_OURS: dict[str, tuple[Any, ...]] = {
+    "num_beams": (1,),
+    "num_return_sequences": (1,),
+    "no_repeat_ngram_size": (0,),
+    "min_length": (0,),
+    "typical_p": (1.0,),
+    "epsilon_cutoff": (0.0,),
+    "eta_cutoff": (0.0,),
+    "guidance_scale": (1.0,),
+    "encoder_repetition_penalty": (1.0,),
+    **dict.fromkeys(
+        "min_new_tokens bad_words_ids suppress_tokens begin_suppress_tokens forced_bos_token_id forced_eos_token_id "
+        "sequence_bias exponential_decay_length_penalty penalty_alpha max_time stop_strings watermarking_config "
+        "top_h constraints force_words_ids prompt_lookup_num_tokens".split(),
+        (),
+    ),
+}
+
+
+def ignored_settings(generation_config: Mapping[str, Any]) -> list[str]:
+    """Settings of a generation_config.json that would change tokens in Transformers, and don't here."""
+    return [
+        name
+        for name, value in generation_config.items()
+        if name in _NOT_OURS and value is not None and value not in _NOT_OURS[name]
+    ]
+
+
 @dataclass(frozen=True)
 class GenerationSettings:
     """Names and defaults are those of Transformers' GenerationConfig.
@@ -33,7 +62,7 @@ class GenerationSettings:
     """
 
     max_new_tokens: int | None = None
-    max_length: int | None = 20
+    max_length: int | None = None
     do_sample: bool = False
     temperature: float | None = 1.0
     top_k: int | None = 50
@@ -78,7 +107,9 @@ class GenerationSettings:
         """
         if self.max_new_tokens is not None:
             return self.max_new_tokens
-        room = (self.max_length or 0) - prompt_length
+        if self.max_length is None:
+            return 20  # as Transformers, where nothing is said
+        room = self.max_length - prompt_length
         if room <= 0:
             raise LlamaError(
                 "no room for new tokens",
@@ -126,7 +157,10 @@ class GenerationSettings:
         require("do_sample", isinstance(self.do_sample, bool), "true or false")
         for name in ("temperature", "repetition_penalty"):
             value = getattr(self, name)
-            require(name, value is None or (number(value) and 0 < value < float("inf")), "a positive number")
+            # Further out, float32 logits overflow, and infinities become NaN.
+            require(
+                name, value is None or (number(value) and 1e-30 <= value <= 1e30), "a positive number, 1e-30 … 1e30"
+            )
         require(
             "top_k",
             self.top_k is None or (count(self.top_k) and self.top_k >= 0),
@@ -137,8 +171,10 @@ class GenerationSettings:
             require(name, value is None or (number(value) and 0 <= value <= 1), "a number in 0 … 1")
         for name in ("eos_token_id", "pad_token_id", "bos_token_id"):
             value = getattr(self, name)
-            ids = value if isinstance(value, list | tuple) else [value]
-            require(name, all(i is None or count(i) for i in ids), "a token id, or None")
+            several = name == "eos_token_id" and isinstance(value, list | tuple)
+            require(
+                name, all(count(i) for i in value) if several else value is None or count(value), "a token id, or None"
+            )
 
 
 def _without_ids(rule: LogitsRule) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:

@@ -38,10 +38,10 @@ def check_input_ids(input_ids: Any, vocab_size: int, cache: KVCache | None) -> n
             expected=f"{cache.batch_size} rows",
             found=len(ids),
         )
-    return ids
+    return ids.astype(np.int64, copy=False)
 
 
-def check_cache(cache: Any, config: LlamaConfig) -> None:
+def check_cache(cache: Any, config: LlamaConfig, dtype: np.dtype) -> None:
     """raises  LlamaError where past_key_values is no KVCache, or one of a model with other layers"""
     if not isinstance(cache, KVCache):
         raise LlamaError("wrong type", where="past_key_values", expected="a KVCache", found=type(cache).__name__)
@@ -52,6 +52,15 @@ def check_cache(cache: Any, config: LlamaConfig) -> None:
             expected=f"{config.num_hidden_layers} layers",
             found=cache.num_hidden_layers,
         )
+    expected = (config.num_key_value_heads, config.head_dim, dtype)
+    if cache.kind not in (None, expected):
+        raise LlamaError(
+            "cache of another model",
+            where="past_key_values",
+            expected="{} heads of {} channels, {}".format(*expected),
+            found="{} heads of {} channels, {}".format(*cache.kind),
+        )
+    cache.crop(len(cache))  # a call that was interrupted has grown some layers and not the others
 
 
 def check_logits_to_keep(logits_to_keep: Any) -> None:
@@ -72,7 +81,10 @@ def check_attention_mask(attention_mask: Any, batch: int, total: int) -> np.ndar
     """
     if attention_mask is None:
         return None
-    mask = np.asarray(attention_mask)
+    try:
+        mask = np.asarray(attention_mask)
+    except ValueError:
+        raise LlamaError("rows of several lengths", where="attention_mask", expected=f"{(batch, total)}") from None
     if mask.shape != (batch, total):
         raise LlamaError(
             "wrong shape",
@@ -84,7 +96,7 @@ def check_attention_mask(attention_mask: Any, batch: int, total: int) -> np.ndar
         raise LlamaError(
             "wrong values", where="attention_mask", expected="0 or 1", found=mask[~np.isin(mask, (0, 1))][0]
         )
-    return None if mask.all() else mask
+    return None if mask.all() else mask.astype(np.int64)  # an unsigned or float mask would do other arithmetic
 
 
 def check_position_ids(position_ids: Any, batch: int, new: int, past: int) -> np.ndarray:

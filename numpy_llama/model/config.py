@@ -209,7 +209,7 @@ def as_ids(ids: int | list[int] | None) -> tuple[int, ...]:
     """A token id, several, or none, as a tuple."""
     if ids is None:
         return ()
-    return (ids,) if isinstance(ids, int) else tuple(ids)
+    return tuple(ids) if isinstance(ids, list | tuple) else (int(ids),)
 
 
 def _rope_from_either_spelling(settings: dict[str, Any]) -> dict[str, Any] | None:
@@ -219,7 +219,10 @@ def _rope_from_either_spelling(settings: dict[str, Any]) -> dict[str, Any] | Non
     if not isinstance(parameters, Mapping):
         raise LlamaError("impossible value", where="rope_parameters", expected="an object", found=repr(parameters))
     parameters = dict(parameters)
-    for name in ("rope_theta", "partial_rotary_factor", "original_max_position_embeddings"):
+    outside = settings.pop("original_max_position_embeddings", None)
+    if outside is not None:
+        parameters["original_max_position_embeddings"] = outside  # goes first, as in Transformers
+    for name in ("rope_theta", "partial_rotary_factor"):
         outside = settings.pop(name, None)
         if outside is not None:
             parameters.setdefault(name, outside)

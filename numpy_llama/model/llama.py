@@ -70,7 +70,7 @@ class LlamaModel:
         if cache is None and (config.use_cache if use_cache is None else use_cache):
             cache = KVCache(config.num_hidden_layers)
         if cache is not None:
-            check_cache(cache, config)
+            check_cache(cache, config, self.dtype)
         past = 0 if cache is None else len(cache)
         input_ids = check_input_ids(input_ids, config.vocab_size, cache)
         B, T = input_ids.shape

@@ -35,6 +35,10 @@ def standard_rope_parameters(parameters: RopeParameters | None, max_position_emb
 def check_rope_parameters(parameters: RopeParameters) -> None:
     """raises  LlamaError for an unknown rope type, a missing number, or one that can't be."""
     rope_type = parameters["rope_type"]
+    if not isinstance(rope_type, str):
+        raise LlamaError(
+            "impossible value", where="rope_parameters.rope_type", expected="a string", found=repr(rope_type)
+        )
     if rope_type in NOT_YET:
         raise LlamaError(
             "rope type not supported yet",
@@ -51,7 +55,7 @@ def check_rope_parameters(parameters: RopeParameters) -> None:
         )
     for name in ("rope_theta", *REQUIRED[rope_type]):
         value = parameters.get(name)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 1e38:
             raise LlamaError(
                 "impossible value",
                 where=f"rope_parameters.{name}",

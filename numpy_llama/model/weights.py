@@ -7,6 +7,7 @@ import numpy as np
 
 from numpy_llama.errors import LlamaError
 from numpy_llama.model.config import LlamaConfig
+from numpy_llama.precision import DTYPES
 
 Tensors = Mapping[str, np.ndarray]
 
@@ -111,6 +112,12 @@ def check_tensors(tensors: Tensors, config: LlamaConfig, where: object) -> None:
 
     raises  LlamaError naming the place, the tensor, what was expected and what was found
     """
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, np.ndarray) or tensor.dtype not in DTYPES.values() or not tensor.dtype.isnative:
+            found = tensor.dtype.str if isinstance(tensor, np.ndarray) else type(tensor).__name__
+            raise LlamaError(
+                "wrong dtype", where=f"{where}: {name}", expected=f"one of {', '.join(DTYPES)}", found=found
+            )
     check_shapes({name: tensor.shape for name, tensor in tensors.items()}, config, where)
     for name, tensor in tensors.items():
         finite = np.isfinite(tensor)

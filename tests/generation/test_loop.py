@@ -104,7 +104,7 @@ def test_max_length_counts_the_prompt(model):
     ("settings", "message"),
     [
         ({"temprature": 1}, r"generate\(temprature=…\): no such setting; expected one of .*temperature"),
-        ({"temperature": 0}, "temperature: impossible value; expected a positive number, found 0"),
+        ({"temperature": 0}, "temperature: impossible value; expected a positive number, 1e-30 … 1e30, found 0"),
         ({"temperature": float("nan")}, "temperature: impossible value"),
         ({"top_p": 1.5}, "top_p: impossible value; expected a number in 0 … 1, found 1.5"),
         ({"top_k": -1}, "top_k: impossible value"),
