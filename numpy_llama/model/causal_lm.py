@@ -11,7 +11,7 @@ from numpy_llama.blocks.record import Blocks
 from numpy_llama.errors import LlamaError
 from numpy_llama.model.arguments import check_logits_to_keep
 from numpy_llama.model.config import LlamaConfig
-from numpy_llama.model.llama import LlamaModel, check_dtypes
+from numpy_llama.model.llama import LlamaModel
 from numpy_llama.model.outputs import CausalLMOutputWithPast
 from numpy_llama.model.weights import Tensors, check_tensors, random_weights
 from numpy_llama.precision import float_dtype
@@ -48,7 +48,6 @@ class LlamaForCausalLM:
         if tensors is None:
             tensors = random_weights(config, float_dtype(dtype), seed)
         check_tensors(tensors, config, source)
-        check_dtypes(tensors)
         self.config = config
         self.generation_config = dict(generation_config or {})
         self.model = LlamaModel(config, tensors, blocks)

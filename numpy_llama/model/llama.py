@@ -6,7 +6,7 @@ import numpy as np
 
 from numpy_llama.blocks.kv_cache import KVCache
 from numpy_llama.blocks.record import Blocks
-from numpy_llama.errors import LlamaError, LlamaWarning
+from numpy_llama.errors import LlamaWarning
 from numpy_llama.model.arguments import check_attention_mask, check_cache, check_input_ids, check_position_ids
 from numpy_llama.model.config import LlamaConfig
 from numpy_llama.model.decode_step import decode_layer
@@ -112,14 +112,3 @@ class LlamaModel:
         if last == trained or last > trained > last - position_ids.shape[1]:  # once, when the border is crossed
             message = f"position {last} is past the {trained} tokens of context that this model was trained on"
             warnings.warn(message, LlamaWarning, stacklevel=3)
-
-
-def check_dtypes(tensors: Tensors) -> None:
-    """raises  LlamaError where tensors of one model have several dtypes"""
-    dtypes = {tensor.dtype for tensor in tensors.values()}
-    if len(dtypes) > 1:
-        raise LlamaError(
-            "weights of several dtypes",
-            expected="one",
-            found=", ".join(sorted(str(dtype) for dtype in dtypes)),
-        )

@@ -108,7 +108,8 @@ def count_parameters(config: LlamaConfig) -> int:
 
 
 def check_tensors(tensors: Tensors, config: LlamaConfig, where: object) -> None:
-    """Hold tensors to what the config asks for: none missing, none surplus, each of its shape, no NaN, no infinity.
+    """Hold tensors to what the config asks for: none missing, none surplus, all of one dtype,
+    each of its shape, no NaN, no infinity.
 
     raises  LlamaError naming the place, the tensor, what was expected and what was found
     """
@@ -118,6 +119,9 @@ def check_tensors(tensors: Tensors, config: LlamaConfig, where: object) -> None:
             raise LlamaError(
                 "wrong dtype", where=f"{where}: {name}", expected=f"one of {', '.join(DTYPES)}", found=found
             )
+    dtypes = sorted({str(tensor.dtype) for tensor in tensors.values()})
+    if len(dtypes) > 1:
+        raise LlamaError("weights of several dtypes", where=where, expected="one", found=", ".join(dtypes))
     check_shapes({name: tensor.shape for name, tensor in tensors.items()}, config, where)
     for name, tensor in tensors.items():
         finite = np.isfinite(tensor)
