@@ -1,5 +1,6 @@
 """The token loop: choose a token, feed it back, choose the next."""
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -92,8 +93,8 @@ def _steps(
     limit = settings.new_tokens(T)
     rules = settings.rules()
     cache = KVCache(model.config.num_hidden_layers, capacity=min(T + limit, T + 256))
-    eos = settings.eos_token_ids
-    pad = settings.pad_token_id if settings.pad_token_id is not None else (eos[0] if eos else 0)
+    eos = set(settings.eos_token_ids)
+    pad = settings.pad_token_id if settings.pad_token_id is not None else next(iter(settings.eos_token_ids), 0)
     running = np.ones(B, bool)
     new = prompt  # tokens that the model hasn't seen
     # All tokens so far, for the rules; padding on the left is no token, and the prompt's last one takes its place.
@@ -105,19 +106,13 @@ def _steps(
         logits = widen(output.logits[:, -1])  # (B, V)
         for rule in rules:
             logits = rule(logits, ids)
-        best = logits.max(axis=-1)  # (B,); NaN where any is
-        if np.isnan(best).any() or (settings.do_sample and np.isinf(best).any()):
-            raise LlamaError(
-                "no token can be chosen",
-                where=f"logits of new token {step + 1}",
-                expected="numbers",
-                found=f"{best[~np.isfinite(best)][0]} (did the weights overflow {model.dtype}?)",
-            )
+        _check_logits(logits, step)
         chosen = sample(logits, generator) if settings.do_sample else greedy(logits)  # (B,)
-        chosen = np.where(running, chosen, pad)
+        if not running.all():
+            chosen = np.where(running, chosen, pad)
         yield chosen
-        if eos:
-            running &= (chosen[:, None] != np.array(eos)).all(axis=1)
+        if not eos.isdisjoint(chosen.tolist()):
+            running &= ~np.isin(chosen, list(eos))
             if not running.any():
                 return
         if step + 1 < limit:
@@ -126,6 +121,18 @@ def _steps(
             if mask is not None:
                 mask = np.concatenate((mask, np.ones_like(new)), axis=1)
                 positions = positions[:, -1:] + 1  # type: ignore[index]
+
+
+def _check_logits(logits: np.ndarray, step: int) -> None:
+    """raises  LlamaError where a row has no largest number to choose, or to measure the others by"""
+    best = logits.max(axis=-1)  # (B,); NaN where any is
+    if not math.isfinite(best.sum()):
+        raise LlamaError(
+            "no token can be chosen",
+            where=f"logits of new token {step + 1}",
+            expected="numbers",
+            found=f"{best[~np.isfinite(best)][0]} (did the weights overflow their dtype?)",
+        )
 
 
 def _prompt(input_ids: Any, bos_token_id: int | None, vocab_size: int) -> np.ndarray:

@@ -45,9 +45,9 @@ def decode_layer(
 
     scores = rotated[:, :H].reshape(B, K, H // K, D) @ keys.swapaxes(-1, -2)  # (B, K, G, S)
     scores *= D**-0.5
-    scores -= scores.max(axis=-1, keepdims=True)
+    scores -= np.maximum.reduce(scores, axis=-1, keepdims=True)
     np.exp(scores, out=scores)
-    scores /= scores.sum(axis=-1, keepdims=True)
+    scores /= np.add.reduce(scores, axis=-1, keepdims=True)
     attended = (scores @ values).reshape(B, H * D) @ weights.o_proj.T  # (B, E)
     if weights.o_bias is not None:
         attended += weights.o_bias
@@ -70,13 +70,11 @@ def decode_layer(
 
 
 def _rms_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
-    """blocks.rms_norm of (B, E) rows."""
-    scale = np.vecdot(x, x)  # (B,)
-    scale /= len(weight)
-    scale += eps
-    np.sqrt(scale, scale)
-    np.reciprocal(scale, scale)
-    normed = x * scale[:, None]
+    """blocks.rms_norm of (B, E) rows, one by one: a NumPy scalar is quicker than an array that holds one number."""
+    normed = np.empty_like(x)
+    for row, into in zip(x, normed, strict=True):
+        mean_square = row @ row / len(row)
+        np.multiply(row, 1 / np.sqrt(mean_square + eps), into)
     normed *= weight
     return normed
 
