@@ -73,7 +73,7 @@ def _rms_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
     """blocks.rms_norm of (B, E) rows, one by one: a NumPy scalar is quicker than an array that holds one number."""
     normed = np.empty_like(x)
     for row, into in zip(x, normed, strict=True):
-        mean_square = row @ row / len(row)
+        mean_square = np.dot(row, row) / len(row)
         np.multiply(row, 1 / np.sqrt(mean_square + eps), into)
     normed *= weight
     return normed
