@@ -3,12 +3,16 @@
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from numpy_llama.cli.arguments import Parser, positive_int, positive_number
 from numpy_llama.cli.terminal import visible
+from numpy_llama.conformance import SECONDS
 from numpy_llama.conformance.hints import HINTS
-from numpy_llama.conformance.student import SECONDS, Finding, Report, judge_file
 from numpy_llama.errors import LlamaError
+
+if TYPE_CHECKING:
+    from numpy_llama.conformance.student import Finding, Report
 
 DESCRIPTION = """\
 Judge a Python file of yours: an exercise of the tutorials, or any file with a
@@ -56,6 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.hint is not None:
         print(hint(arguments.file, arguments.hint))
         return 0
+    from numpy_llama.conformance.student import judge_file
+
     report = judge_file(arguments.file, seconds=arguments.timeout)
     print(json.dumps(report.as_dict(), indent=2) if arguments.json else as_text(report, arguments.all))
     return 0 if report.passed else 1
@@ -76,7 +82,7 @@ def hint(file: Path, number: int) -> str:
     return f"Hint {number} of {len(hints)}: {hints[number - 1]}{more}"
 
 
-def as_text(report: Report, show_all: bool = False) -> str:
+def as_text(report: "Report", show_all: bool = False) -> str:
     """The report for a person: what holds, the first thing that doesn't with its smallest example, what to do next."""
     lines = [f"{visible(report.file)}: {', '.join(report.functions) or 'nothing judged'}", ""]
     failed = [finding for finding in report.findings if not finding.passed]
@@ -100,7 +106,7 @@ def as_text(report: Report, show_all: bool = False) -> str:
     return "\n".join(lines + ([] if report.passed else _next(report)))
 
 
-def _failure(finding: Finding) -> list[str]:
+def _failure(finding: "Finding") -> list[str]:
     lines = [f"What doesn't hold: {visible(finding.sentence)}", f"  {_lines(finding.message)}"]
     if finding.example:
         lines.append("The smallest example that shows it:")
@@ -117,6 +123,6 @@ def _lines(text: str, indent: int = 2) -> str:
     return ("\n" + " " * indent).join(visible(line) for line in text.split("\n"))
 
 
-def _next(report: Report) -> list[str]:
+def _next(report: "Report") -> list[str]:
     stem = Path(report.file).stem
     return ["", f"Stuck? numpy-llama grade {visible(report.file)} --hint 1"] if stem in HINTS else []

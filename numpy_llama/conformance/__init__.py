@@ -10,3 +10,7 @@
 Trying examples is the work of hypothesis, an extra: `pip install '.[conformance]'`. Nothing here is imported
 with the package.
 """
+
+# Limits of a file that is judged; here, so that the command line can name them without loading the judge.
+SECONDS = 60.0
+MEMORY = 2 * 1024**3  # bytes of address space; Python with NumPy and hypothesis takes below half a GB of it

@@ -28,11 +28,10 @@ from typing import Any
 
 import numpy as np
 
+from numpy_llama.conformance import MEMORY, SECONDS
 from numpy_llama.conformance.port import Port
 from numpy_llama.errors import LlamaError
 
-SECONDS = 60.0
-MEMORY = 2 * 1024**3  # bytes of address space; Python with NumPy and hypothesis takes below half a GB of it
 SHOWN = 12  # numbers of an array that a report prints
 
 

@@ -1,6 +1,5 @@
 """The token loop: choose a token, feed it back, choose the next."""
 
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +125,7 @@ def _steps(
 def _check_logits(logits: np.ndarray, step: int) -> None:
     """raises  LlamaError where a row has no largest number to choose, or to measure the others by"""
     best = logits.max(axis=-1)  # (B,); NaN where any is
-    if not math.isfinite(best.sum()):
+    if not np.isfinite(best).all():
         raise LlamaError(
             "no token can be chosen",
             where=f"logits of new token {step + 1}",

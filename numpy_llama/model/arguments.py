@@ -42,7 +42,10 @@ def check_input_ids(input_ids: Any, vocab_size: int, cache: KVCache | None) -> n
 
 
 def check_cache(cache: Any, config: LlamaConfig, dtype: np.dtype) -> None:
-    """raises  LlamaError where past_key_values is no KVCache, or one of a model with other layers"""
+    """A KVCache of such a model, every layer as long as the last: what an interrupted call left over is dropped.
+
+    raises  LlamaError where past_key_values is no KVCache, or one of a model with other layers, heads or dtype
+    """
     if not isinstance(cache, KVCache):
         raise LlamaError("wrong type", where="past_key_values", expected="a KVCache", found=type(cache).__name__)
     if cache.num_hidden_layers != config.num_hidden_layers:

@@ -74,7 +74,7 @@ def _rms_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
     normed = np.empty_like(x)
     for row, into in zip(x, normed, strict=True):
         mean_square = np.dot(row, row) / len(row)
-        np.multiply(row, 1 / np.sqrt(mean_square + eps), into)
+        np.multiply(row, 1 / np.sqrt(mean_square + float(eps)), into)
     normed *= weight
     return normed
 
