@@ -9,24 +9,94 @@ ids = model.generate([tokenizer.encode("Once upon a time")], max_new_tokens=200)
 print(tokenizer.decode(ids[0], skip_special_tokens=True))
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from numpy_llama.blocks import Blocks, KVCache
 from numpy_llama.checkpoints import embedded_model_folder
 from numpy_llama.errors import LlamaError, LlamaWarning
-from numpy_llama.model import LlamaConfig, LlamaForCausalLM, LlamaModel
+from numpy_llama.model import (
+    DynamicCache,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForQuestionAnswering,
+    LlamaForSequenceClassification,
+    LlamaForTokenClassification,
+    LlamaModel,
+    StaticCache,
+)
+from numpy_llama.model.packing import packed_mask, packed_positions
 from numpy_llama.probe import observe
 from numpy_llama.tokenizer import LlamaTokenizer
 from numpy_llama.version import __version__
 
+if TYPE_CHECKING:
+    from numpy_llama.checkpoints.auto import (
+        AutoConfig,
+        AutoModel,
+        AutoModelForCausalLM,
+        AutoModelForQuestionAnswering,
+        AutoModelForSequenceClassification,
+        AutoModelForTokenClassification,
+        AutoTokenizer,
+    )
+    from numpy_llama.generation.pipeline import TextGenerationPipeline, pipeline
+    from numpy_llama.study.attention_mask import AttentionMaskVisualizer
+
+# Names of the upper floors, imported when they are first asked for, so that `import numpy_llama` stays quick.
+_LAZY = {
+    "AttentionMaskVisualizer": "study.attention_mask",
+    "AutoConfig": "checkpoints.auto",
+    "AutoModel": "checkpoints.auto",
+    "AutoModelForCausalLM": "checkpoints.auto",
+    "AutoModelForQuestionAnswering": "checkpoints.auto",
+    "AutoModelForSequenceClassification": "checkpoints.auto",
+    "AutoModelForTokenClassification": "checkpoints.auto",
+    "AutoTokenizer": "checkpoints.auto",
+    "TextGenerationPipeline": "generation.pipeline",
+    "pipeline": "generation.pipeline",
+}
+
 __all__ = [
+    "AttentionMaskVisualizer",
+    "AutoConfig",
+    "AutoModel",
+    "AutoModelForCausalLM",
+    "AutoModelForQuestionAnswering",
+    "AutoModelForSequenceClassification",
+    "AutoModelForTokenClassification",
+    "AutoTokenizer",
     "Blocks",
+    "DynamicCache",
     "KVCache",
     "LlamaConfig",
     "LlamaError",
     "LlamaForCausalLM",
+    "LlamaForQuestionAnswering",
+    "LlamaForSequenceClassification",
+    "LlamaForTokenClassification",
     "LlamaModel",
     "LlamaTokenizer",
     "LlamaWarning",
+    "StaticCache",
+    "TextGenerationPipeline",
     "__version__",
     "embedded_model_folder",
     "observe",
+    "packed_mask",
+    "packed_positions",
+    "pipeline",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """A name of _LAZY, from the module where it lives; it is called where this module doesn't have the name yet."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,8 +14,8 @@ A block doesn't know in which layer it stands, so the name is put together from 
 scope and the model call are kept in one context variable, the only ambient state of the package.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, replace
 
@@ -85,6 +85,34 @@ def observe(observer: Observer) -> AbstractContextManager[None]:
     What the observer returns (an array, not None) takes the value's place in the forward pass.
     """
     return _Watching(_Watch(observer))
+
+
+def collect(name: str, wanted: bool = True) -> AbstractContextManager[list[np.ndarray]]:
+    """While this lasts, every value whose last name is `name` is put into a list, in order of computation.
+
+        with collect("weights") as attentions:
+            model(input_ids)
+
+    An observer around it goes on observing; what it puts in a value's place is what is collected.
+
+    wanted  whether to collect at all: otherwise the list stays empty and nobody observes
+    """
+    return _collecting(name) if wanted else nullcontext([])
+
+
+@contextmanager
+def _collecting(name: str) -> Iterator[list[np.ndarray]]:
+    collected: list[np.ndarray] = []
+    around = _watch.get()
+
+    def observer(full_name: str, value: np.ndarray, call: Call) -> np.ndarray | None:
+        replacement = None if around is None else around.observer(full_name, value, call)
+        if full_name.rpartition(".")[2] == name:
+            collected.append(value if replacement is None else replacement)
+        return replacement
+
+    with _Watching(_Watch(observer) if around is None else replace(around, observer=observer)):
+        yield collected
 
 
 def scope(name: str) -> AbstractContextManager[None]:

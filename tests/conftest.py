@@ -5,7 +5,6 @@ import pytest
 from hypothesis import settings
 
 from numpy_llama import LlamaConfig, LlamaForCausalLM, embedded_model_folder
-from numpy_llama.model.weights import tensor_shapes
 from numpy_llama.precision import float_dtype
 
 settings.register_profile("project", deadline=None, derandomize=True, database=None, max_examples=30)
@@ -22,15 +21,15 @@ def storyteller() -> LlamaForCausalLM:
 def make_model():
     """make_model(dtype=…, **config): a small Llama with random weights, biases and norm weights far from 0 and 1."""
 
-    def make(dtype: str = "float32", seed: int = 0, **changes) -> LlamaForCausalLM:
+    def make(dtype: str = "float32", seed: int = 0, model_class=LlamaForCausalLM, **changes):
         config = LlamaConfig(**{**SMALL, **changes})
         generator = np.random.default_rng(seed)
         tensors = {}
-        for name, shape in tensor_shapes(config):
+        for name, shape in model_class.tensor_shapes(config).items():
             spread = 0.5 if len(shape) == 1 else 1 / np.sqrt(shape[-1])
             values = generator.standard_normal(shape) * spread + (name.endswith("norm.weight"))
             tensors[name] = values.astype(float_dtype(dtype))
-        return LlamaForCausalLM(config, tensors)
+        return model_class(config, tensors)
 
     return make
 

@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,7 @@ FLOORS = {
     "__init__": 7,
 }
 # Doors: methods of a model that lead to the floor above, imported when they are called.
-DOORS = {("model/causal_lm.py", "checkpoints"), ("model/causal_lm.py", "generation")}
+DOORS = {("model/pretrained.py", "checkpoints"), ("model/causal_lm.py", "generation")}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -94,6 +95,34 @@ def test_importing_the_package_is_light():
 @pytest.mark.parametrize("path", sorted((PACKAGE / "blocks").glob("*.py")), ids=lambda path: path.name)
 def test_a_block_fits_on_a_few_screens(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 150
+
+
+# What a token meets on its way, and a reader who follows it: ARCHITECTURE.md walks through the same files.
+CORRIDOR = [
+    "model/config.py",
+    "generation/loop.py",
+    "generation/feed.py",
+    "model/causal_lm.py",
+    "model/with_head.py",
+    "model/llama.py",
+    "model/decoder_layer.py",
+    *[f"blocks/{block}.py" for block in ("embedding", "rope", "causal_mask", "rms_norm", "linear", "kv_cache")],
+    *[f"blocks/{block}.py" for block in ("attention", "softmax", "mlp", "activations", "sampler")],
+]
+
+
+def test_the_plain_corridor_is_read_in_an_evening():
+    lines = {path: len((PACKAGE / path).read_text(encoding="utf-8").splitlines()) for path in CORRIDOR}
+    assert sum(lines.values()) <= 1200, lines
+
+
+def test_the_path_of_a_token_has_at_most_twelve_steps_and_leads_through_the_corridor():
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    steps = [line for line in text.splitlines() if re.match(r"\| \d+ \| `", line)]
+    assert 0 < len([step for step in steps if re.match(r"\| \d+ \| `[a-z_]+/[a-z_]+\.py`", step)]) <= 12
+    for path in CORRIDOR:
+        assert path in text, path
+        assert (PACKAGE / path).is_file()
 
 
 def test_every_public_function_of_the_package_has_a_docstring():

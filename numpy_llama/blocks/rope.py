@@ -26,9 +26,16 @@ def rope_frequencies(head_dim: int, theta: float, dtype: np.dtype) -> np.ndarray
     returns   (D/2,), radians per token
     source    Su et al. 2021, eq. 15; LlamaRotaryEmbedding.compute_default_rope_parameters, operation by operation
     """
-    real = compute_dtype(dtype).type
-    exponent = np.arange(0, head_dim, 2, dtype=real) / real(head_dim)  # (D/2,)
-    return real(1) / real(theta) ** exponent
+    return 1 / rope_powers(head_dim, theta, compute_dtype(dtype))
+
+
+def rope_powers(dim: int, theta: float, dtype: np.dtype) -> np.ndarray:
+    """theta^(2i / dim): (dim/2,), dtype float32 or float64.
+
+    Taken in float64 and rounded: NumPy's own float32 power gives other last bits on other processors.
+    """
+    exponent = np.arange(0, dim, 2, dtype=dtype) / dtype.type(dim)
+    return (np.float64(dtype.type(theta)) ** exponent.astype(np.float64)).astype(dtype)
 
 
 def rope_tables(

@@ -64,6 +64,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> Parser:
     parser.add_argument(
         "--ignore-eos", action="store_true", help="go on where the model would end the text (for timing)"
     )
+    parser.add_argument(
+        "--stop", action="append", metavar="TEXT", help="end where TEXT has come; may be given several times"
+    )
     parser.add_argument("--quiet", action="store_true", help="no speed and seed on stderr")
 
     choice = parser.add_argument_group(
@@ -108,7 +111,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> Parser:
 def run(arguments: argparse.Namespace) -> int:
     """Write prompt and continuation to stdout as it comes, then speed and seed to stderr."""
     from numpy_llama.generation.text import TextStream
-    from numpy_llama.model.causal_lm import LlamaForCausalLM, check_vocabulary
+    from numpy_llama.model.arguments import check_vocabulary
+    from numpy_llama.model.causal_lm import LlamaForCausalLM
     from numpy_llama.model.config import LlamaConfig
     from numpy_llama.tokenizer import LlamaTokenizer
 
@@ -152,6 +156,12 @@ def chosen_settings(arguments: argparse.Namespace, stored: dict[str, Any]) -> di
         settings["repetition_penalty"] = arguments.repetition_penalty
     if arguments.ignore_eos:
         settings["eos_token_id"] = None
+    if arguments.stop:
+        settings["stop_strings"] = arguments.stop
+    for name in ("num_beams", "num_return_sequences"):
+        if (stored.get(name) or 1) != 1:
+            note(f"warning: one text is written as it comes, so the model's {name}={stored[name]} has no effect")
+            settings[name] = 1
     if arguments.greedy or drawing.get("temperature") == 0:
         ignored = [f"--{name.replace('_', '-')}" for name, value in drawing.items() if value]
         if ignored:

@@ -21,13 +21,12 @@ from numpy_llama.blocks.kv_cache import KVCache
 from numpy_llama.blocks.linear import linear
 from numpy_llama.blocks.rms_norm import rms_norm
 from numpy_llama.blocks.rope import apply_rope, rope_frequencies, rope_tables, rotate_half
-from numpy_llama.blocks.sampler import (
-    greedy,
+from numpy_llama.blocks.sampler import greedy, sample
+from numpy_llama.blocks.sampling_rules import (
     keep_min_p,
     keep_top_k,
     keep_top_p,
     penalize_repetition,
-    sample,
     scale_temperature,
 )
 from numpy_llama.blocks.softmax import softmax

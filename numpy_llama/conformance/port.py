@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from numpy_llama.blocks import sampler
+from numpy_llama.blocks import sampler, sampling_rules
 from numpy_llama.blocks.kv_cache import KVCache
 from numpy_llama.blocks.record import Block, Blocks
 
@@ -21,8 +21,8 @@ class Port(Blocks):
     kv_cache: Callable[[int], KVCache] = KVCache
     greedy: Block = sampler.greedy
     sample: Block = sampler.sample
-    scale_temperature: Block = sampler.scale_temperature
-    keep_top_k: Block = sampler.keep_top_k
-    keep_top_p: Block = sampler.keep_top_p
-    keep_min_p: Block = sampler.keep_min_p
-    penalize_repetition: Block = sampler.penalize_repetition
+    scale_temperature: Block = sampling_rules.scale_temperature
+    keep_top_k: Block = sampling_rules.keep_top_k
+    keep_top_p: Block = sampling_rules.keep_top_p
+    keep_min_p: Block = sampling_rules.keep_min_p
+    penalize_repetition: Block = sampling_rules.penalize_repetition

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from numpy_llama.generation.settings import GenerationSettings
+from numpy_llama.errors import LlamaError
 
 if TYPE_CHECKING:
     from numpy_llama.model.causal_lm import LlamaForCausalLM
@@ -20,7 +20,7 @@ class TextStream:
         print(stream.decode_speed, "tokens/s")
 
     prompt_ids  token ids to go on from; one BOS where there are none
-    settings    those of LlamaForCausalLM.stream, seed included
+    settings    those of LlamaForCausalLM.stream, seed included; one text alone
     raises      LlamaError as LlamaForCausalLM.stream does, before the first step
 
     All pieces joined are decode(prompt and new ids): the prompt comes first, as the tokenizer reads it back.
@@ -36,11 +36,13 @@ class TextStream:
     ):
         self.prompt_ids = list(prompt_ids)
         self.new_ids: list[int] = []
-        self._steps = model.stream([self.prompt_ids] if self.prompt_ids else None, **settings)
+        if settings.setdefault("num_return_sequences", 1) not in (None, 1):
+            found = settings["num_return_sequences"]
+            raise LlamaError("one text at a time", where="num_return_sequences", expected=1, found=found)
+        settings.setdefault("tokenizer", tokenizer)  # stop strings are looked for in the text
+        self._steps: Any = model.stream([self.prompt_ids] if self.prompt_ids else None, **settings)
         self._decoder = tokenizer.stream_decoder(skip_special_tokens=True)
         self._known_ids = len(tokenizer)
-        chosen = {name: value for name, value in settings.items() if name != "seed"}
-        self._eos = GenerationSettings.gather(model.config, model.generation_config, chosen).eos_token_ids
         self._moments: list[float] = []  # when the loop began, when each new token came
 
     def __iter__(self) -> Iterator[str]:
@@ -57,7 +59,7 @@ class TextStream:
     @property
     def has_ended(self) -> bool:
         """Whether the model itself ended the text, with an end-of-text token."""
-        return bool(self.new_ids) and self.new_ids[-1] in self._eos
+        return bool(self.new_ids) and self.new_ids[-1] in self._steps.settings.eos_token_ids
 
     @property
     def first_token_seconds(self) -> float | None:

@@ -1,94 +1,102 @@
 """LlamaModel: from token ids to hidden states. The whole forward pass is `LlamaModel.__call__`."""
 
-import warnings
+from typing import Any
 
 import numpy as np
 
+from numpy_llama.blocks.activation_table import with_activation
 from numpy_llama.blocks.kv_cache import KVCache
 from numpy_llama.blocks.record import Blocks
-from numpy_llama.errors import LlamaWarning
-from numpy_llama.model.arguments import check_attention_mask, check_cache, check_input_ids, check_position_ids
+from numpy_llama.model.arguments import checked_call, switch, warn_past_context
 from numpy_llama.model.config import LlamaConfig
 from numpy_llama.model.decode_step import decode_layer
 from numpy_llama.model.decoder_layer import decoder_layer
-from numpy_llama.model.outputs import BaseModelOutputWithPast
-from numpy_llama.model.rope_scaling import scaled_frequencies
+from numpy_llama.model.masks import blocks_for, scores_mask
+from numpy_llama.model.outputs import BaseModelOutputWithPast, collected_attentions
+from numpy_llama.model.pretrained import LlamaPreTrainedModel, all_or_nothing
+from numpy_llama.model.rope_scaling import scaled_rope
 from numpy_llama.model.weights import LayerWeights, Tensors
-from numpy_llama.probe import is_observed, model_call, probe, scope
+from numpy_llama.probe import collect, is_observed, model_call, probe, scope
 
 
-class LlamaModel:
+class LlamaModel(LlamaPreTrainedModel):
     """The body of every Llama: embedding, decoder layers, final norm.
 
-    config   sizes and settings
-    tensors  the weights under their names in a LlamaForCausalLM checkpoint, all of one dtype: the model computes in it
-    blocks   the functions it computes through
-    source   Touvron et al. 2023; transformers.LlamaModel
+    Constructed as LlamaPreTrainedModel says; its tensors have the names of Transformers' LlamaModel
+    (`layers.0.self_attn.q_proj.weight`), and it computes in their dtype.
+
+    source  Touvron et al. 2023; transformers.LlamaModel
     """
 
-    def __init__(self, config: LlamaConfig, tensors: Tensors, blocks: Blocks | None = None):
-        self.config = config
-        self.blocks = Blocks() if blocks is None else blocks
-        self.tensors = tensors = dict(tensors)
-        self.embed_tokens = tensors["model.embed_tokens.weight"]  # (V, E)
-        self.layers = [LayerWeights.from_tensors(tensors, layer) for layer in range(config.num_hidden_layers)]
-        self.norm = tensors["model.norm.weight"]  # (E,)
+    base_model_prefix = ""
+
+    def _build(self, config: LlamaConfig, tensors: Tensors, blocks: Blocks) -> None:
+        self.blocks = blocks = with_activation(blocks, config.hidden_act)
+        self.tensors = dict(tensors)
+        self.embed_tokens = tensors["embed_tokens.weight"]  # (V, E)
+        self.layers = [LayerWeights.from_tensors(self.tensors, layer) for layer in range(config.num_hidden_layers)]
+        self.norm = tensors["norm.weight"]  # (E,)
         # The packed decode step knows our own blocks, and dtypes in which no operation needs a rounding of its own.
-        self._packs = self.blocks == Blocks() and self.dtype.itemsize > 2
-        self.frequencies = scaled_frequencies(
-            self.blocks.rope_frequencies, config.head_dim, config.rope_parameters, self.dtype
-        )  # (D/2,)
+        self._packs = blocks == Blocks() and self.dtype.itemsize > 2
+        self.rope = scaled_rope(blocks.rope_frequencies, config, self.dtype)
 
-    @property
-    def dtype(self) -> np.dtype:
-        """The dtype of weights, hidden states and outputs."""
-        return self.embed_tokens.dtype
-
+    @all_or_nothing
     def __call__(
         self,
-        input_ids: np.ndarray,
-        attention_mask: np.ndarray | None = None,
-        position_ids: np.ndarray | None = None,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        position_ids: Any = None,
         past_key_values: KVCache | None = None,
+        inputs_embeds: np.ndarray | None = None,
         use_cache: bool | None = None,
-        output_hidden_states: bool = False,
+        *,
+        cache_position: Any = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
     ) -> BaseModelOutputWithPast:
-        """Run T new tokens through the model.
+        """Run T new tokens through the model. Whatever isn't given is as the config says.
 
         input_ids        (B, T) token ids; nested lists will do
-        attention_mask   (B, S), 1 for a token, 0 for padding, over cached and new tokens; None where nothing is padded
-        position_ids     (B, T) or (1, T); from the cache's length upwards unless given
+        attention_mask   (B, S), 1 for a token, 0 for padding, over cached and new tokens; or (B or 1, H or 1, T, S),
+                         True (or 0.0) where a token may look, False (or −∞) where not
+        position_ids     (B, T) or (1, T); from the cache's length upwards unless given. Without cache and mask, a
+                         position that doesn't follow the one before begins another text, which sees none of the others
         past_key_values  the cache of earlier calls; it grows by these tokens
-        use_cache        make a cache where none is given; the config says unless given
-        output_hidden_states  return the residual stream between the layers, too
-        returns          BaseModelOutputWithPast
-        raises           LlamaError for ids out of range, shapes that don't fit
+        inputs_embeds    (B, T, E), in place of input_ids
+        use_cache        make a cache where none is given
+        cache_position   (T,), accepted where it says what the cache says
+        output_hidden_states, output_attentions   return the residual stream between the layers, the weights in them
+        return_dict      False for a plain tuple
+        raises           LlamaError naming the argument for whatever doesn't fit
         warns            LlamaWarning where a position is past the trained context
         """
-        config, blocks = self.config, self.blocks
-        cache = past_key_values
-        if cache is None and (config.use_cache if use_cache is None else use_cache):
-            cache = KVCache(config.num_hidden_layers)
-        if cache is not None:
-            check_cache(cache, config, self.dtype)
-        past = 0 if cache is None else len(cache)
-        input_ids = check_input_ids(input_ids, config.vocab_size, cache)
-        B, T = input_ids.shape
-        S = past + T
-        attention_mask = check_attention_mask(attention_mask, B, S)
-        position_ids = check_position_ids(position_ids, B, T, past)
-        self._warn_past_context(position_ids)
+        config, dtype = self.config, self.dtype
+        arguments = (input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache, cache_position)
+        call = checked_call(config, dtype, *arguments)
+        cache, blocks = call.cache, blocks_for(call, self.blocks, dtype)
+        last_position = int(call.position_ids.max())
+        warn_past_context(last_position, call, config)
+        output_hidden_states = switch("output_hidden_states", output_hidden_states, config)
+        output_attentions = switch("output_attentions", output_attentions, config)
 
         # Two-byte dtypes overflow to infinity where torch's do, as silently.
-        with model_call(past, T), np.errstate(over="ignore"):
-            hidden = probe("embed_tokens", blocks.embedding(input_ids, self.embed_tokens))  # (B, T, E)
+        with (
+            model_call(call.past, call.new),
+            collect("weights", output_attentions) as attentions,
+            np.errstate(over="ignore"),
+        ):
+            hidden = call.inputs_embeds
+            if hidden is None:
+                hidden = probe("embed_tokens", blocks.embedding(call.input_ids, self.embed_tokens))  # (B, T, E)
             with scope("rotary_emb"):
-                rope = blocks.rope_tables(position_ids, self.frequencies, self.dtype)  # (B, T, D) twice
-            mask = None
-            if T > 1 or attention_mask is not None:  # one token without padding sees everything
-                mask = probe("causal_mask", blocks.causal_mask(T, S, self.dtype, attention_mask))  # (B, 1, T, S)
+                frequencies, attention_scaling = self.rope.at(last_position)  # (D/2,)
+                rope = blocks.rope_tables(call.position_ids, frequencies, dtype, attention_scaling)  # (B, T, D) twice
+            mask = scores_mask(call, blocks.causal_mask, dtype)  # (B, 1, T, S), or None: everything may be seen
+            if mask is not None:
+                mask = probe("causal_mask", mask)
 
-            packed = T == 1 and past > 0 and mask is None and self._packs and not is_observed()
+            packed = call.new == 1 and call.past > 0 and mask is None and self._packs and not is_observed()
             states: tuple[np.ndarray, ...] = (hidden,)
             for index, weights in enumerate(self.layers):
                 if packed and cache is not None:
@@ -104,11 +112,11 @@ class LlamaModel:
                 hidden = blocks.rms_norm(hidden, self.norm, config.rms_norm_eps)
             hidden = probe("norm", hidden)  # (B, T, E)
 
-        states = (*states[:-1], hidden)  # as Transformers has it: the last hidden state is the normed one
-        return BaseModelOutputWithPast(hidden, cache, states if output_hidden_states else None)
-
-    def _warn_past_context(self, position_ids: np.ndarray) -> None:
-        last, trained = int(position_ids.max()), self.config.max_position_embeddings
-        if last == trained or last > trained > last - position_ids.shape[1]:  # once, when the border is crossed
-            message = f"position {last} is past the {trained} tokens of context that this model was trained on"
-            warnings.warn(message, LlamaWarning, stacklevel=3)
+        output = BaseModelOutputWithPast(
+            last_hidden_state=hidden,
+            past_key_values=cache,
+            # As Transformers has it: the last hidden state is the normed one.
+            hidden_states=(*states[:-1], hidden) if output_hidden_states else None,
+            attentions=collected_attentions(attentions, len(self.layers), dtype) if output_attentions else None,
+        )
+        return self._returned(output, return_dict)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from numpy_llama.blocks.kv_cache import KVCache
+from numpy_llama.errors import LlamaError
 
 
 class ModelOutput:
@@ -54,22 +55,92 @@ class BaseModelOutputWithPast(ModelOutput):
     past_key_values    the cache, where one is used
     hidden_states      L + 1 arrays (B, T, E), where asked for: the embedding, then the output of each layer; the last
                        one is after the final norm
+    attentions         L arrays (B, H, T, S), where asked for: how much each token takes from each
     """
 
     last_hidden_state: np.ndarray
     past_key_values: KVCache | None = None
     hidden_states: tuple[np.ndarray, ...] | None = None
+    attentions: tuple[np.ndarray, ...] | None = None
 
 
 @dataclass
 class CausalLMOutputWithPast(ModelOutput):
     """What LlamaForCausalLM returns.
 
-    logits           (B, T, V)
-    past_key_values  the cache, where one is used
-    hidden_states    as in BaseModelOutputWithPast
+    loss    (), where there are labels
+    logits  (B, T, V)
+
+    The other fields are those of BaseModelOutputWithPast.
     """
 
-    logits: np.ndarray
+    loss: np.ndarray | None = None
+    logits: np.ndarray = None  # type: ignore[assignment]
     past_key_values: KVCache | None = None
     hidden_states: tuple[np.ndarray, ...] | None = None
+    attentions: tuple[np.ndarray, ...] | None = None
+
+
+@dataclass
+class SequenceClassifierOutputWithPast(ModelOutput):
+    """What LlamaForSequenceClassification returns.
+
+    loss    (), where there are labels
+    logits  (B, N): one number for each label, of each row
+
+    The other fields are those of BaseModelOutputWithPast.
+    """
+
+    loss: np.ndarray | None = None
+    logits: np.ndarray = None  # type: ignore[assignment]
+    past_key_values: KVCache | None = None
+    hidden_states: tuple[np.ndarray, ...] | None = None
+    attentions: tuple[np.ndarray, ...] | None = None
+
+
+@dataclass
+class TokenClassifierOutput(ModelOutput):
+    """What LlamaForTokenClassification returns.
+
+    loss    (), where there are labels
+    logits  (B, T, N): one number for each label, of each token
+
+    The other fields are those of BaseModelOutputWithPast.
+    """
+
+    loss: np.ndarray | None = None
+    logits: np.ndarray = None  # type: ignore[assignment]
+    hidden_states: tuple[np.ndarray, ...] | None = None
+    attentions: tuple[np.ndarray, ...] | None = None
+
+
+@dataclass
+class QuestionAnsweringModelOutput(ModelOutput):
+    """What LlamaForQuestionAnswering returns.
+
+    loss                      (), where the true positions are given
+    start_logits, end_logits  (B, T): how likely the answer begins, and ends, at each token
+
+    The other fields are those of BaseModelOutputWithPast.
+    """
+
+    loss: np.ndarray | None = None
+    start_logits: np.ndarray = None  # type: ignore[assignment]
+    end_logits: np.ndarray = None  # type: ignore[assignment]
+    hidden_states: tuple[np.ndarray, ...] | None = None
+    attentions: tuple[np.ndarray, ...] | None = None
+
+
+def collected_attentions(weights: list[np.ndarray], num_hidden_layers: int, dtype: np.dtype) -> tuple[np.ndarray, ...]:
+    """The attention weights that the layers named, one array a layer.
+
+    raises  LlamaError where a swapped attention block doesn't name its weights
+    """
+    if len(weights) != num_hidden_layers:
+        raise LlamaError(
+            "attention weights aren't there",
+            where="output_attentions",
+            expected='an attention block that hands them through probe("weights", …), once a layer',
+            found=f"{len(weights)} in {num_hidden_layers} layers",
+        )
+    return tuple(each.astype(dtype, copy=False) for each in weights)

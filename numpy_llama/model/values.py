@@ -55,3 +55,10 @@ VALUES: dict[str, Value] = {
     "model.norm": Value(("B", "T", "E"), "the last hidden state"),
     "lm_head": Value(("B", "T", "V"), "logits"),
 }
+
+# What other models have in place of lm_head. In LlamaForQuestionAnswering the body is `transformer`, not `model`; in a
+# LlamaModel by itself it has no name.
+HEAD_VALUES: dict[str, Value] = {
+    "score": Value(("B", "T", "N"), "logits of the labels, at each token (the two classification heads)"),
+    "qa_outputs": Value(("B", "T", "2"), "logits of beginning and end (question answering)"),
+}

@@ -1,6 +1,6 @@
 """Weights: which tensors a config asks for, and the record in which a layer finds its own."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy_llama.model.config import LlamaConfig
 from numpy_llama.precision import DTYPES
 
 Tensors = Mapping[str, np.ndarray]
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class LayerWeights:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, np.ndarray], layer: int) -> "LayerWeights":
-        """Pick the tensors of one layer out of a checkpoint's; in `tensors`, views take the place of what is packed."""
-        prefix = f"model.layers.{layer}."
+        """Pick the tensors of one layer out of LlamaModel's; in `tensors`, views take the place of what is packed."""
+        prefix = f"layers.{layer}."
         arrays: dict[str, np.ndarray] = {}
         for block, parts, whole in (("self_attn", ["q", "k", "v"], "qkv"), ("mlp", ["gate", "up"], "gate_up")):
             for kind, suffix in (("weight", "proj"), ("bias", "bias")):
@@ -70,11 +71,8 @@ def _packed(tensors: dict[str, np.ndarray], names: list[str]) -> np.ndarray:
     return whole
 
 
-def tensor_shapes(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Name and shape of every tensor of a LlamaForCausalLM checkpoint, in order of use.
-
-    A tied head isn't among them: it is the embedding table.
-    """
+def body_shapes(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Name and shape of every tensor of a LlamaModel, in order of use."""
     E, F, V = config.hidden_size, config.intermediate_size, config.vocab_size
     query_width = config.num_attention_heads * config.head_dim
     key_width = config.num_key_value_heads * config.head_dim
@@ -87,9 +85,9 @@ def tensor_shapes(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
         ("mlp.up_proj", F, E, config.mlp_bias),
         ("mlp.down_proj", E, F, config.mlp_bias),
     )
-    yield "model.embed_tokens.weight", (V, E)
+    yield "embed_tokens.weight", (V, E)
     for layer in range(config.num_hidden_layers):
-        prefix = f"model.layers.{layer}."
+        prefix = f"layers.{layer}."
         yield f"{prefix}input_layernorm.weight", (E,)
         for name, outputs, inputs, has_bias in projections:
             if name == "mlp.gate_proj":
@@ -97,9 +95,18 @@ def tensor_shapes(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
             yield f"{prefix}{name}.weight", (outputs, inputs)
             if has_bias:
                 yield f"{prefix}{name}.bias", (outputs,)
-    yield "model.norm.weight", (E,)
+    yield "norm.weight", (E,)
+
+
+def tensor_shapes(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Name and shape of every tensor of a LlamaForCausalLM checkpoint, in order of use.
+
+    A tied head isn't among them: it is the embedding table.
+    """
+    for name, shape in body_shapes(config):
+        yield f"model.{name}", shape
     if not config.tie_word_embeddings:
-        yield "lm_head.weight", (V, E)
+        yield "lm_head.weight", (config.vocab_size, config.hidden_size)
 
 
 def count_parameters(config: LlamaConfig) -> int:
@@ -107,9 +114,9 @@ def count_parameters(config: LlamaConfig) -> int:
     return sum(int(np.prod(shape, dtype=object)) for _, shape in tensor_shapes(config))
 
 
-def check_tensors(tensors: Tensors, config: LlamaConfig, where: object) -> None:
-    """Hold tensors to what the config asks for: none missing, none surplus, all of one dtype,
-    each of its shape, no NaN, no infinity.
+def check_tensors(tensors: Tensors, expected: Shapes, where: object) -> None:
+    """Hold tensors to what is expected: none missing, none surplus, all of one dtype, each of its shape, no NaN,
+    no infinity.
 
     raises  LlamaError naming the place, the tensor, what was expected and what was found
     """
@@ -122,7 +129,7 @@ def check_tensors(tensors: Tensors, config: LlamaConfig, where: object) -> None:
     dtypes = sorted({str(tensor.dtype) for tensor in tensors.values()})
     if len(dtypes) > 1:
         raise LlamaError("weights of several dtypes", where=where, expected="one", found=", ".join(dtypes))
-    check_shapes({name: tensor.shape for name, tensor in tensors.items()}, config, where)
+    check_shapes({name: tensor.shape for name, tensor in tensors.items()}, expected, where)
     for name, tensor in tensors.items():
         finite = np.isfinite(tensor)
         if not finite.all():
@@ -135,17 +142,8 @@ def check_tensors(tensors: Tensors, config: LlamaConfig, where: object) -> None:
             )
 
 
-def check_shapes(shapes: Mapping[str, tuple[int, ...]], config: LlamaConfig, where: object) -> None:
+def check_shapes(shapes: Shapes, expected: Shapes, where: object) -> None:
     """The part of check_tensors that needs names and shapes alone, and can be done before anything is read."""
-    found_layers = {name.split(".")[2] for name in shapes if name.startswith("model.layers.")}
-    if len(found_layers) != config.num_hidden_layers:
-        raise LlamaError(
-            "wrong number of layers",
-            where=where,
-            expected=f"{config.num_hidden_layers} (num_hidden_layers of the config)",
-            found=len(found_layers),
-        )
-    expected = dict(tensor_shapes(config))
     missing = [name for name in expected if name not in shapes]
     surplus = [name for name in shapes if name not in expected]
     if missing:
@@ -162,22 +160,39 @@ def check_shapes(shapes: Mapping[str, tuple[int, ...]], config: LlamaConfig, whe
             raise LlamaError("wrong shape", where=f"{where}: {name}", expected=shape, found=tuple(shapes[name]))
 
 
-def random_weights(config: LlamaConfig, dtype: np.dtype, seed: int = 0) -> dict[str, np.ndarray]:
+def check_layer_count(names: Iterable[str], config: LlamaConfig, where: object) -> None:
+    """The part of check_tensors to begin with: a config can speak of more layers than there is memory to list."""
+    found = {name.partition("layers.")[2].partition(".")[0] for name in names if "layers." in name}
+    if len(found) != config.num_hidden_layers:
+        raise LlamaError(
+            "wrong number of layers",
+            where=where,
+            expected=f"{config.num_hidden_layers} (num_hidden_layers of the config)",
+            found=len(found),
+        )
+
+
+def random_weights(shapes: Shapes, config: LlamaConfig, dtype: np.dtype, seed: int = 0) -> dict[str, np.ndarray]:
     """Fresh weights, untrained: matrices drawn from a normal distribution cut at three standard deviations of
-    `initializer_range`, norms 1, biases 0.
+    `initializer_range`, norms 1, biases and the embedding of padding 0.
 
     seed     the same seed gives the same weights
-    returns  every tensor of tensor_shapes, in `dtype`
+    returns  every tensor of `shapes`, in `dtype`
     """
-    generator = np.random.default_rng(seed)
+    try:
+        generator = np.random.default_rng(seed)
+    except (TypeError, ValueError):
+        raise LlamaError("impossible value", where="seed", expected="an integer, 0 or more", found=repr(seed)) from None
     tensors = {}
-    for name, shape in tensor_shapes(config):
+    for name, shape in shapes.items():
         if name.endswith(".bias"):
             values = np.zeros(shape)
         elif len(shape) == 1:
             values = np.ones(shape)
         else:
             values = _truncated_normal(generator, shape) * config.initializer_range
+            if name.endswith("embed_tokens.weight") and config.pad_token_id is not None:
+                values[config.pad_token_id : config.pad_token_id + 1] = 0
         tensors[name] = values.astype(dtype)
     return tensors
 

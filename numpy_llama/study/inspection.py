@@ -93,8 +93,8 @@ def inspect_folder(folder: Path) -> CheckpointFacts:
     config = LlamaConfig.from_pretrained(folder)
     path = folder / "model.safetensors"
     stored: dict[str, int] = {}
-    for shape, dtype in checked_table(path, config).values():
-        stored[dtype] = stored.get(dtype, 0) + int(np.prod(shape, dtype=object))
+    for tensor in checked_table(path, config).values():
+        stored[tensor.dtype] = stored.get(tensor.dtype, 0) + int(np.prod(tensor.shape, dtype=object))
     return CheckpointFacts(config, path, stored, path.stat().st_size)
 
 

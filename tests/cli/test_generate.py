@@ -103,6 +103,8 @@ def test_without_a_number_it_stays_within_the_context(command, tokenizer):
         ({"do_sample": True}, ["--temperature", "0"], {"do_sample": False}),
         ({"do_sample": True}, ["--greedy"], {"do_sample": False}),
         ({"do_sample": True}, ["--ignore-eos"], {"do_sample": True, "eos_token_id": None}),
+        ({"do_sample": True}, ["--stop", "a", "--stop", "b"], {"do_sample": True, "stop_strings": ["a", "b"]}),
+        ({"do_sample": True, "num_beams": 4}, [], {"do_sample": True, "num_beams": 1}),
     ],
 )
 def test_settings_come_from_the_command_line_then_from_the_model(stored, options, expected):

@@ -182,7 +182,7 @@ def test_a_config_that_does_not_fit_the_weights(complaint, copy):
     for field, value, expected in [
         ("num_hidden_layers", 3, "wrong number of layers; expected 3"),
         ("intermediate_size", 345, "expected (345, 128), found (344, 128)"),
-        ("hidden_act", "gelu", "hidden_act"),
+        ("hidden_act", "prelu", "hidden_act"),
         ("hidden_size", "128", "hidden_size"),
     ]:
         (copy / "config.json").write_text(json.dumps({**config, field: value}))

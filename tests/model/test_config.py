@@ -148,7 +148,10 @@ def test_an_unknown_field_is_kept_and_warned_about():
             "rope_parameters.factor: .*positive number, found None",
         ),
         ({"rope_parameters": {"rope_theta": 0}}, "rope_parameters.rope_theta: .*positive number, found 0"),
-        ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
+        (
+            {"rope_parameters": {"rope_type": "linear", "factor": 2, "partial_rotary_factor": 0.5}},
+            "rope_parameters.partial_rotary_factor: .*1.0 with rope type linear",
+        ),
     ],
 )
 def test_what_cannot_be_is_rejected_by_name(fields, message):
