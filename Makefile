@@ -8,7 +8,7 @@ SOURCES := setup.cfg pyproject.toml README.md $(shell find numpy_llama data -typ
 QUIET := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test reference lint bench tutorials published train clean
+.PHONY: help demo test reference blas lint bench tutorials published train clean
 
 help:  ## show this list
 	@echo "numpy_llama: the Llama family in NumPy"
@@ -25,6 +25,16 @@ test: $(VENV)/.test  ## run the test suite
 
 reference: $(VENV)/.reference $(VENV)/.vocabularies  ## compare with Hugging Face Transformers, live (installs torch)
 	@PYTHONPATH=$(VENV)/vocabularies $(BIN)/pytest tests/reference
+
+# The sum of many products depends on the order in which they are added up: on the threads, and on the kernels that
+# OpenBLAS has for a processor. Haswell's and Nehalem's run on any x86 of today; where there is none, the name is ignored.
+blas: $(VENV)/.reference  ## the same numbers with other threads and kernels of OpenBLAS
+	@for setting in "1 Haswell" "2 Nehalem"; do \
+		set -- $$setting; \
+		echo "OPENBLAS_NUM_THREADS=$$1 OPENBLAS_CORETYPE=$$2"; \
+		OPENBLAS_NUM_THREADS=$$1 OPENBLAS_CORETYPE=$$2 $(BIN)/pytest tests/published tests/reference/test_surface_live.py \
+			-k "published or two_byte or long_text or holes or boolean" || exit 1; \
+	done
 
 lint: $(VENV)/.lint  ## ruff and mypy
 	@$(BIN)/ruff check .

@@ -12,6 +12,21 @@ from numpy_llama.errors import LlamaError
 JSON_LIMIT = 64 * 1024 * 1024  # bytes; the largest tokenizer.json in use is below 20 MB
 
 
+def as_path(folder: object) -> Path:
+    """A folder's name as a path.
+
+    raises  LlamaError where it is neither a str nor a Path, or no file system has such a name
+    """
+    if not isinstance(folder, str | os.PathLike):
+        raise LlamaError("wrong type", where="folder", expected="a str or a Path", found=type(folder).__name__)
+    path = Path(folder)
+    try:
+        path.exists()
+    except (OSError, ValueError) as error:
+        raise LlamaError(f"no possible name ({error.args[-1]})", where=f"{str(path)[:100]}…") from None
+    return path
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file.
 

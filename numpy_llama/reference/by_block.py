@@ -23,6 +23,7 @@ from transformers.models.llama import modeling_llama
 from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm, LlamaRotaryEmbedding
 
 from numpy_llama import blocks as ours
+from numpy_llama.blocks.activation_table import activation_named
 from numpy_llama.precision import matmul, scale
 from numpy_llama.reference.record import to_numpy, true_to_dtype
 
@@ -31,7 +32,7 @@ from numpy_llama.reference.record import to_numpy, true_to_dtype
 class BlockCall:
     """One block at work.
 
-    kind    "linear", "rms_norm", "rope_tables", "apply_rope", "scores", "softmax", "context", "silu", "mlp" or
+    kind    "linear", "rms_norm", "rope_tables", "apply_rope", "scores", "softmax", "context", "activation", "mlp" or
             "attention"
     name    which one: the module's name in the model, or the operation's
     inputs  what run_ours hands to our block of that kind
@@ -67,6 +68,14 @@ def _scores(query: np.ndarray, key: np.ndarray, scaling: float, mask: np.ndarray
     return product if mask is None else product + mask
 
 
+def _activation(hidden_act: str, x: np.ndarray) -> np.ndarray:
+    return activation_named(hidden_act)(x)
+
+
+def _mlp(hidden_act: str, *inputs: Any) -> np.ndarray:
+    return ours.mlp(*inputs, activation=activation_named(hidden_act))
+
+
 _OURS: dict[str, Any] = {
     "linear": ours.linear,
     "rms_norm": ours.rms_norm,
@@ -75,8 +84,8 @@ _OURS: dict[str, Any] = {
     "scores": _scores,
     "softmax": ours.softmax,
     "context": matmul,
-    "silu": ours.silu,
-    "mlp": ours.mlp,
+    "activation": _activation,
+    "mlp": _mlp,
     "attention": ours.attention,
 }
 
@@ -99,9 +108,9 @@ def _listening(model: LlamaForCausalLM, calls: list[BlockCall]) -> Iterator[None
         elif isinstance(module, LlamaMLP):
             layers = (module.gate_proj, module.up_proj, module.down_proj)
             weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
-            note("mlp", name, (inputs[0], *weights, *biases), output)
+            note("mlp", name, (model.config.hidden_act, inputs[0], *weights, *biases), output)
         elif name.endswith("act_fn"):
-            note("silu", name, inputs, output)
+            note("activation", name, (model.config.hidden_act, *inputs), output)
 
     plain_rope, plain_attention = modeling_llama.apply_rotary_pos_emb, modeling_llama.eager_attention_forward
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface, LlamaForCausalLM
+from transformers import AttentionInterface, AttentionMaskInterface, LlamaConfig, LlamaForCausalLM
 from transformers.masking_utils import eager_mask
 from transformers.models.llama.modeling_llama import LlamaRMSNorm, LlamaRotaryEmbedding, repeat_kv
 
@@ -29,8 +29,8 @@ _ATTENTION = "eager_in_float64"
 def lifted(model: LlamaForCausalLM) -> Iterator[LlamaForCausalLM]:
     """While this lasts, every operation of a float64 `model` is in float64.
 
-    model   loaded with dtype=torch.float64; default, linear and llama3 rope types
-    raises  ValueError for a model of another dtype, or another rope type
+    model   loaded with dtype=torch.float64; dynamic and longrope ropes are at each call those of a fresh model
+    raises  ValueError for a model of another dtype
     """
     if model.dtype != torch.float64:
         raise ValueError(f"only a float64 model can be lifted to float64; this one is {model.dtype}")
@@ -48,7 +48,7 @@ def lifted(model: LlamaForCausalLM) -> Iterator[LlamaForCausalLM]:
             if isinstance(module, LlamaRMSNorm):
                 patch(module, _norm_of(module))
             elif isinstance(module, LlamaRotaryEmbedding):
-                patch(module, _rope_of(model.config.head_dim, module.config.rope_parameters))
+                patch(module, _rope_of(module.config))
         model.config._attn_implementation = _ATTENTION
         yield model
     finally:
@@ -57,30 +57,78 @@ def lifted(model: LlamaForCausalLM) -> Iterator[LlamaForCausalLM]:
             del module.forward  # the method of the class shows again
 
 
-def frequencies_in_float64(head_dim: int, rope_parameters: Mapping[str, Any]) -> Tensor:
-    """(D/2,) radians per token, of a default, linear or llama3 rope.
+def frequencies_in_float64(config: LlamaConfig, tokens: int) -> tuple[Tensor, float]:
+    """(D/2,) radians per token in a text of so many tokens, and the factor on cos and sin: the papers, pair by pair.
 
-    source  Su et al. 2021, eq. 15; Chen et al. 2023 (linear); Llama 3.1's apply_scaling (llama3)
+    source  Su et al. 2021, eq. 15; Chen et al. 2023, eq. 4 (linear); bloc97's and emozilla's NTK-aware scaling
+            (dynamic); Peng et al. 2023 with the ramp of its code (yarn); Ding et al. 2024 (longrope); Llama 3.1's
+            apply_scaling (llama3); Barbero et al. 2024 (proportional)
     """
-    theta, kind = rope_parameters["rope_theta"], rope_parameters["rope_type"]
-    plain = [theta ** (-channel / head_dim) for channel in range(0, head_dim, 2)]
-    if kind == "default":
-        scaled = plain
-    elif kind == "linear":
-        scaled = [speed / rope_parameters["factor"] for speed in plain]
+    told = config.rope_parameters
+    kind, theta = told["rope_type"], told["rope_theta"]
+    turning = config.head_dim
+    if kind not in ("default", "proportional"):
+        turning = int(config.head_dim * told.get("partial_rotary_factor", 1.0))
+    if kind == "dynamic" and tokens > config.max_position_embeddings:
+        stretch = 1 + told["factor"] * (tokens / config.max_position_embeddings - 1)
+        theta = theta * stretch ** (turning / (turning - 2))
+    speeds = [theta ** (-channel / turning) for channel in range(0, turning, 2)]
+    slowdown = 1.0
+    if kind == "linear":
+        speeds = [speed / told["factor"] for speed in speeds]
     elif kind == "llama3":
-        scaled = [_llama3(speed, rope_parameters) for speed in plain]
-    else:
-        raise ValueError(f"no float64 frequencies for rope type {kind!r}")
-    return torch.tensor(scaled, dtype=torch.float64)
+        speeds = [_llama3(speed, told) for speed in speeds]
+    elif kind == "proportional":
+        pairs = math.floor(told.get("partial_rotary_factor", 1.0) * config.head_dim / 2)
+        speeds = [speed / told.get("factor", 1.0) * (pair < pairs) for pair, speed in enumerate(speeds)]
+    elif kind in ("yarn", "longrope"):
+        trained = told["original_max_position_embeddings"]
+        slowdown = told.get("factor")
+        slowdown = config.max_position_embeddings / trained if slowdown is None else slowdown
+        if kind == "yarn":
+            speeds = _yarn(speeds, theta, turning, slowdown, told)
+        else:
+            divisors = told["short_factor"] if tokens <= trained else told["long_factor"]
+            speeds = [speed / divisor for speed, divisor in zip(speeds, divisors, strict=True)]
+    return torch.tensor(speeds, dtype=torch.float64), _temperature(kind, slowdown, told)
 
 
-def _llama3(speed: float, parameters: Mapping[str, Any]) -> float:
-    """One pair at a time: how often it turns within the trained context decides how much it is slowed."""
-    turns = parameters["original_max_position_embeddings"] * speed / (2 * math.pi)
-    low, high = parameters["low_freq_factor"], parameters["high_freq_factor"]
-    kept = min(max((turns - low) / (high - low), 0.0), 1.0)  # 1 for fast pairs, 0 for slow ones
-    return kept * speed + (1 - kept) * speed / parameters["factor"]
+def _llama3(speed: float, told: Mapping[str, Any]) -> float:
+    """How often a pair turns within the trained context decides how much it is slowed."""
+    turns = told["original_max_position_embeddings"] * speed / (2 * math.pi)
+    low, high = told["low_freq_factor"], told["high_freq_factor"]
+    kept = min(max((turns - low) / (high - low), 0.0), 1.0) if high > low else float(turns >= low)
+    return kept * speed + (1 - kept) * speed / told["factor"]  # kept: 1 for fast pairs, 0 for slow ones
+
+
+def _yarn(speeds: list[float], theta: float, turning: int, factor: float, told: Mapping[str, Any]) -> list[float]:
+    """As _llama3, with the ramp over the pairs' numbers: between those that turn beta_fast and beta_slow times."""
+
+    def number(turns: float) -> float:  # where θ^(−2 · number / turning) · trained = 2π · turns
+        return turning / 2 * math.log(told["original_max_position_embeddings"] / (2 * math.pi * turns), theta)
+
+    fast, slow = number(told.get("beta_fast") or 32), number(told.get("beta_slow") or 1)
+    if told.get("truncate", True):
+        fast, slow = math.floor(fast), math.ceil(slow)
+    fast, slow = max(fast, 0), min(slow, turning - 1)
+    width = slow - fast or 0.001
+    slowed = [min(max((pair - fast) / width, 0.0), 1.0) for pair in range(turning // 2)]
+    slowed = slowed * (len(speeds) // len(slowed))  # one ramp step for two pairs, where 3 of 4 channels turn
+    return [(1 - part) * speed + part * speed / factor for part, speed in zip(slowed, speeds, strict=True)]
+
+
+def _temperature(kind: str, factor: float, told: Mapping[str, Any]) -> float:
+    """The factor on cos and sin; its square sharpens attention."""
+    if kind not in ("yarn", "longrope"):
+        return 1.0
+    if told.get("attention_factor") is not None:
+        return told["attention_factor"]
+    growth = math.log(max(factor, 1.0))
+    if kind == "longrope":
+        return math.sqrt(1 + growth / math.log(told["original_max_position_embeddings"])) if growth else 1.0
+    if told.get("mscale") and told.get("mscale_all_dim"):
+        return (1 + growth * told["mscale"] / 10) / (1 + growth * told["mscale_all_dim"] / 10)
+    return 1 + growth / 10
 
 
 def attention_in_float64(
@@ -111,12 +159,11 @@ def _norm_of(module: LlamaRMSNorm) -> Callable[[Tensor], Tensor]:
     return forward
 
 
-def _rope_of(head_dim: int, rope_parameters: Mapping[str, Any]) -> Callable[..., tuple[Tensor, Tensor]]:
-    frequencies = frequencies_in_float64(head_dim, rope_parameters)
-
+def _rope_of(config: LlamaConfig) -> Callable[..., tuple[Tensor, Tensor]]:
     def forward(hidden: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+        frequencies, factor = frequencies_in_float64(config, int(position_ids.max()) + 1)
         angles = position_ids[..., None].to(torch.float64) * frequencies  # (B, T, D/2)
         angles = torch.cat((angles, angles), dim=-1)  # (B, T, D)
-        return angles.cos(), angles.sin()
+        return angles.cos() * factor, angles.sin() * factor
 
     return forward

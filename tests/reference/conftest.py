@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the reference extra: make reference")
-pytest.importorskip("transformers", reason="needs the reference extra: make reference")
+transformers = pytest.importorskip("transformers", reason="needs the reference extra: make reference")
 
 from numpy_llama import LlamaConfig, LlamaForCausalLM, embedded_model_folder  # noqa: E402
 from numpy_llama.model.weights import tensor_shapes  # noqa: E402
@@ -16,6 +16,13 @@ from numpy_llama.reference.record import load  # noqa: E402
 def one_thread():
     """Sums over several threads may be added up in another order each time, and small models gain nothing by them."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quiet():
+    """No progress bars, and no warnings about configs that are drawn on purpose."""
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,5 @@
-"""Ours beside Transformers, both running: on random configurations, and on the embedded model.
+"""Ours beside Transformers, both running: the embedded model, and what test_surface_live.py leaves out (what is computed
+at padding, greedy generation, folders that go back and forth).
 
 Errors are relative to the largest number of the array: the error of a sum is relative to its terms, not to what is left
 when they cancel.
@@ -15,7 +16,7 @@ pytest.importorskip("transformers")
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from numpy_llama import KVCache, LlamaConfig, LlamaForCausalLM
+from numpy_llama import LlamaConfig, LlamaForCausalLM
 from numpy_llama.checkpoints import data_folder
 from numpy_llama.conformance.greedy import follow_greedy, logits_along
 from numpy_llama.reference.record import continue_greedily, forward
@@ -26,7 +27,7 @@ RELATIVE = {"float32": 1e-5, "float64": 1e-11}
 
 # See tests/published/test_published_logits.py: distance from the truth, ours over Transformers'. Chance alone makes
 # 3 % over three texts of 150 tokens (one standard deviation, measured; as much as between two orders of summation),
-# half a per cent over forty times as many, and less in random models.
+# and less than one over thirty times as many.
 WORST_CASE, ALL_CASES = 1.25, 1.02
 
 
@@ -48,14 +49,14 @@ def ropes(draw):
 
 
 @st.composite
-def configs(draw, narrowest=1):
+def configs(draw):
     """Multi-head, grouped and multi-query attention, any even head size, biases, tied heads, three types of rope."""
     K = draw(st.integers(1, 3))
     H = K * draw(st.integers(1, 3))
     return LlamaConfig(
         vocab_size=draw(st.integers(8, 80)),
-        hidden_size=H * draw(st.integers(max(2, narrowest // H), 8)),
-        intermediate_size=draw(st.integers(max(1, narrowest), 60)),
+        hidden_size=H * draw(st.integers(2, 8)),
+        intermediate_size=draw(st.integers(1, 60)),
         num_hidden_layers=draw(st.integers(1, 3)),
         num_attention_heads=H,
         num_key_value_heads=K,
@@ -85,33 +86,6 @@ def assert_near(ours: np.ndarray, theirs: np.ndarray, relative: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", RELATIVE)
-@given(config=configs(), seed=seeds, rows=st.integers(1, 3), tokens=st.integers(1, 24))
-@on_random_configurations
-def test_logits_and_hidden_states(make_pair, dtype, config, seed, rows, tokens):
-    ours, theirs = make_pair(config, dtype, seed)
-    ids = random_ids(config, seed, rows, tokens)
-    expected, output = forward(theirs, ids), ours(ids, output_hidden_states=True)
-    assert_near(output.logits, expected.logits, RELATIVE[dtype])
-    for hidden, other in zip(output.hidden_states, expected.hidden_states, strict=True):
-        assert_near(hidden, other, RELATIVE[dtype])
-
-
-@pytest.mark.parametrize("dtype", RELATIVE)
-@given(config=configs(), seed=seeds, pieces=st.lists(st.integers(1, 6), min_size=2, max_size=6))
-@on_random_configurations
-def test_prefill_and_decode_through_the_cache(make_pair, dtype, config, seed, pieces):
-    from transformers import DynamicCache
-
-    ours, theirs = make_pair(config, dtype, seed)
-    our_cache, their_cache = KVCache(config.num_hidden_layers), DynamicCache(config=theirs.config)
-    for number, tokens in enumerate([*pieces, 1, 1]):
-        ids = random_ids(config, seed + number, 2, tokens)
-        expected = forward(theirs, ids, past_key_values=their_cache)
-        assert_near(ours(ids, past_key_values=our_cache).logits, expected.logits, RELATIVE[dtype])
-    assert our_cache.get_seq_length() == their_cache.get_seq_length()
-
-
-@pytest.mark.parametrize("dtype", RELATIVE)
 @given(config=configs(), seed=seeds, padding=st.lists(st.integers(0, 6), min_size=2, max_size=4))
 @on_random_configurations
 def test_left_padding(make_pair, dtype, config, seed, padding):
@@ -123,14 +97,6 @@ def test_left_padding(make_pair, dtype, config, seed, padding):
     positions = np.maximum(mask.cumsum(axis=1) - 1, 0)
     expected = forward(theirs, ids, attention_mask=mask, position_ids=positions)
     assert_near(ours(ids, mask, positions).logits, expected.logits, RELATIVE[dtype])
-
-
-@given(config=configs(), seed=seeds)
-@on_random_configurations
-def test_rope_frequencies_are_the_same_float32_numbers(make_pair, config, seed):
-    ours, theirs = make_pair(config, "float32", seed)
-    # pow of NumPy and of torch may differ in the last bit; what follows it is division alone, and a blend for llama3
-    np.testing.assert_array_almost_equal_nulp(ours.model.frequencies, theirs.model.rotary_emb.inv_freq.numpy(), 4)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
@@ -168,37 +134,13 @@ def test_greedy_generation(make_pair, dtype, config, seed, tokens):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_two_byte_random_models_are_as_near_to_the_truth_as_transformers(make_pair, dtype, record_property):
-    ratios = []
-    for seed in range(40):
-        generator = np.random.default_rng(seed)
-        K, G = generator.integers(1, 4, 2)
-        config = LlamaConfig(
-            vocab_size=200,
-            hidden_size=int(K * G) * int(generator.integers(12, 20)),
-            intermediate_size=int(generator.integers(40, 120)),
-            num_hidden_layers=int(generator.integers(1, 4)),
-            num_attention_heads=int(K * G),
-            num_key_value_heads=int(K),
-            head_dim=2 * int(generator.integers(4, 12)),
-            max_position_embeddings=200,
-            tie_word_embeddings=bool(seed & 1),
-            attention_bias=bool(seed & 2),
-            mlp_bias=bool(seed & 4),
-        )
-        ours, theirs = make_pair(config, dtype, seed)
-        ratios.append(distance_ratio(ours, theirs, random_ids(config, seed, 4, 30)))
-    judge(ratios, record_property)
-
-
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_two_byte_storyteller_is_as_near_to_the_truth_as_transformers(storytellers, dtype, record_property):
     """On its own stories, cut at the front: with one first token everywhere, its roundings would count in all cases."""
     ours, theirs = storytellers(dtype)
     narrator, _ = storytellers("float32")
-    start = np.ones((120, 1), int)
-    stories = narrator.generate(start, max_new_tokens=170, do_sample=True, top_k=0, eos_token_id=None, seed=0)[:, 20:]
-    judge([distance_ratio(ours, theirs, three) for three in np.split(stories, 40)], record_property)
+    start = np.ones((90, 1), int)
+    stories = narrator.generate(start, max_new_tokens=130, do_sample=True, top_k=0, eos_token_id=None, seed=0)[:, 20:]
+    judge([distance_ratio(ours, theirs, three) for three in np.split(stories, 30)], record_property)
 
 
 def distance_ratio(ours, theirs, ids: np.ndarray) -> float:

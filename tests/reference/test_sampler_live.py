@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from transformers.generation import logits_process
 
 from numpy_llama import LlamaConfig
-from numpy_llama.blocks import sampler as ours
+from numpy_llama.blocks import sampling_rules as ours
 
 DTYPES = st.sampled_from([np.float32, np.float64])
 many = settings(max_examples=60)
