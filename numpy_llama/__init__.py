@@ -17,6 +17,7 @@ from numpy_llama.checkpoints import embedded_model_folder
 from numpy_llama.errors import LlamaError, LlamaWarning
 from numpy_llama.model import (
     DynamicCache,
+    GenerationConfig,
     LlamaConfig,
     LlamaForCausalLM,
     LlamaForQuestionAnswering,
@@ -26,9 +27,12 @@ from numpy_llama.model import (
     StaticCache,
 )
 from numpy_llama.model.packing import packed_mask, packed_positions
+from numpy_llama.model.pretrained import LlamaPreTrainedModel
 from numpy_llama.probe import observe
 from numpy_llama.tokenizer import LlamaTokenizer
 from numpy_llama.version import __version__
+
+LlamaTokenizerFast = LlamaTokenizer  # as in Transformers 5, where there is one Llama tokenizer under both names
 
 if TYPE_CHECKING:
     from numpy_llama.checkpoints.auto import (
@@ -68,6 +72,7 @@ __all__ = [
     "AutoTokenizer",
     "Blocks",
     "DynamicCache",
+    "GenerationConfig",
     "KVCache",
     "LlamaConfig",
     "LlamaError",
@@ -76,7 +81,9 @@ __all__ = [
     "LlamaForSequenceClassification",
     "LlamaForTokenClassification",
     "LlamaModel",
+    "LlamaPreTrainedModel",
     "LlamaTokenizer",
+    "LlamaTokenizerFast",
     "LlamaWarning",
     "StaticCache",
     "TextGenerationPipeline",

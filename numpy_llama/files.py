@@ -2,6 +2,7 @@
 
 import json
 import os
+import reprlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,13 +18,15 @@ def as_path(folder: object) -> Path:
 
     raises  LlamaError where it is neither a str nor a Path, or no file system has such a name
     """
-    if not isinstance(folder, str | os.PathLike):
-        raise LlamaError("wrong type", where="folder", expected="a str or a Path", found=type(folder).__name__)
+    if not isinstance(folder, str | os.PathLike) or folder == "":  # which Path takes for the current folder
+        raise LlamaError("wrong type", where="folder", expected="a str or a Path", found=reprlib.repr(folder))
     path = Path(folder)
     try:
-        path.exists()
-    except (OSError, ValueError) as error:
-        raise LlamaError(f"no possible name ({error.args[-1]})", where=f"{str(path)[:100]}…") from None
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:  # longer than any name may be, or with a zero byte in it
+        raise LlamaError(f"no possible path ({error.args[-1]})", where=reprlib.repr(str(path))) from None
     return path
 
 
@@ -71,7 +74,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     except OSError as error:
-        raise LlamaError(f"can't be written ({error.strerror})", where=path) from None
+        raise LlamaError(f"can't be written ({error.strerror or error})", where=path) from None
     os.close(descriptor)
     temporary = Path(name)
     try:
@@ -81,6 +84,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
         temporary.chmod(mode)  # mkstemp makes files that others can't read
         os.replace(temporary, path)
+    except OSError as error:
+        raise LlamaError(f"can't be written ({error.strerror or error})", where=path) from None
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -46,7 +46,8 @@ def activation_named(activation: str | Activation) -> Activation:
         return activation
     if isinstance(activation, str) and activation in ACTIVATIONS:
         return ACTIVATIONS[activation]
-    what = "activation with trained parameters" if activation in TRAINED else "unknown activation"
+    trained = isinstance(activation, str) and activation in TRAINED
+    what = "activation with trained parameters" if trained else "unknown activation"
     expected = f"a function, or one of {', '.join(ACTIVATIONS)}"
     raise LlamaError(what, where="hidden_act", expected=expected, found=repr(activation))
 

@@ -19,13 +19,11 @@ class KVCache:
     One cache belongs to one text (or one batch of texts). Its length is that of its last layer: a call of the model
     grows the layers one after the other.
 
-    num_hidden_layers  L
-    capacity           tokens that there is room for at first
-    fixed              whether there will never be room for more
-    raises             LlamaError where L or capacity is no positive integer
-    source             DynamicCache and (fixed) StaticCache in Transformers: `update`, `get_seq_length` and
-                       `reorder_cache` have their names and meaning. A StaticCache hands out its empty places, too, and
-                       masks them; ours doesn't
+    capacity  tokens that there is room for at first
+    fixed     whether there will never be room for more
+    raises    LlamaError where a number of layers or tokens is no positive integer
+    source    DynamicCache and (fixed) StaticCache in Transformers: `update`, `get_seq_length` and `reorder_cache` have
+              their names and meaning. A StaticCache hands out its empty places, too, and masks them; ours doesn't
     """
 
     def __init__(self, num_hidden_layers: int, capacity: int = 128, fixed: bool = False):
@@ -102,9 +100,7 @@ class KVCache:
             return
         rows, held = np.asarray(rows), len(self._layers[0].keys)
         if rows.ndim != 1 or rows.dtype.kind not in "iu" or not rows.size or rows.min() < 0 or rows.max() >= held:
-            raise LlamaError(
-                "no such rows", where="rows", expected=f"a list of rows, each in 0 … {held - 1}", found=rows
-            )
+            raise LlamaError("no such rows", where="rows", expected=f"a list of 0 … {held - 1}", found=rows)
         for layer in self._layers:
             layer.keys, layer.values = layer.keys[rows], layer.values[rows]
 
@@ -131,8 +127,9 @@ class _LayerCache:
         past, total = self.length, self.length + T
         if past == 0 or total > self.keys.shape[2]:
             capacity = max(self.keys.shape[2], 2 * total if past else total)
-            self.keys = _grown(self.keys[:, :, :past], (B, K, capacity, D), key.dtype)
-            self.values = _grown(self.values[:, :, :past], (B, K, capacity, D), value.dtype)
+            keys = _grown(self.keys[:, :, :past], (B, K, capacity, D), key.dtype)
+            values = _grown(self.values[:, :, :past], (B, K, capacity, D), value.dtype)
+            self.keys, self.values = keys, values  # both or, where memory runs out, neither
         self.keys[:, :, past:total] = key
         self.values[:, :, past:total] = value
         self.length = total

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from numpy_llama.precision import matmul, widen
+from numpy_llama.precision import matmul, widen, widen_factor
 
 
 def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
@@ -13,10 +13,10 @@ def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) ->
     x        (..., I)
     weight   (O, I): stored output first, as in the checkpoint; BLAS likes x @ Wᵀ, for one row too
     bias     (O,) or None
-    returns  (..., O), dtype of x; products and bias are added up in float32 (float64 for float64), rounded once
+    returns  (..., O), dtype of x; products and bias are added up in a wider dtype (widen_factor), rounded once
     raises   ValueError where the sizes don't fit
     source   torch.nn.Linear
     """
     if bias is None:
         return matmul(x, weight.T)  # (..., O)
-    return (widen(x) @ widen(weight).T + widen(bias)).astype(x.dtype, copy=False)  # (..., O)
+    return (widen_factor(x) @ widen_factor(weight).T + widen(bias)).astype(x.dtype, copy=False)  # (..., O)

@@ -42,6 +42,11 @@ class Blocks:
     activation: Block = silu
     mlp: Block = mlp
 
+    @property
+    def swapped(self) -> list[str]:
+        """Names of the blocks that aren't ours, or that have one inside that isn't."""
+        return [field.name for field in fields(self) if getattr(self, field.name) is not field.default]
+
     def swap(self, **functions: Callable) -> Self:
         """A record with other functions in some places.
 

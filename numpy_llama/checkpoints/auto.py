@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NoReturn
 
 from numpy_llama.checkpoints.embedded import embedded_model_folder
 from numpy_llama.errors import LlamaError
-from numpy_llama.files import read_json
+from numpy_llama.files import as_path, read_json
 from numpy_llama.model.causal_lm import LlamaForCausalLM
 from numpy_llama.model.config import LlamaConfig
 from numpy_llama.model.heads import (
@@ -132,14 +132,12 @@ def checkpoint_path(name: object) -> Path:
 
     raises  LlamaError where there is nothing; a name on a hub is no folder, since nothing is downloaded
     """
-    if not isinstance(name, str | Path):
-        raise LlamaError("wrong type", where="folder", expected="a str or a Path", found=type(name).__name__)
     if name == EMBEDDED:
         return embedded_model_folder()
-    if not Path(name).exists():
+    if not as_path(name).exists():
         expected = f"a folder on this disk, or {EMBEDDED} for the model on board"
         raise LlamaError("no such checkpoint folder", where=name, expected=expected)
-    return Path(name)
+    return as_path(name)
 
 
 def tokenizer_of(model: LlamaPreTrainedModel, tokenizer: object = None) -> LlamaTokenizer:

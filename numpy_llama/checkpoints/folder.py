@@ -17,7 +17,7 @@ from numpy_llama.model.causal_lm import LlamaForCausalLM
 from numpy_llama.model.config import LlamaConfig
 from numpy_llama.model.pretrained import LlamaPreTrainedModel
 from numpy_llama.model.weights import Tensors, check_layer_count, check_shapes, random_weights
-from numpy_llama.precision import DTYPES, float_dtype
+from numpy_llama.precision import float_dtype
 
 # As safetensors spells them.
 _STORED_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -110,10 +110,15 @@ def checked_table(
     prefix = _body_prefix(table)
     found: dict[str, Found] = {}
     for name, (shape, stored) in table.items():
+        ours = name
         if name.startswith(prefix) and name.removeprefix(prefix) not in HEADS:
-            found[model_class.base_model_prefix + name.removeprefix(prefix)] = Found(name, shape, stored)
-        elif name in heads or name not in HEADS:  # another class's head isn't missed, another tensor is surplus
-            found[name] = Found(name, shape, stored)
+            ours = model_class.base_model_prefix + name.removeprefix(prefix)
+        elif name in HEADS and name not in heads:  # another class's head isn't missed; another tensor is surplus
+            continue
+        if ours in found:
+            where = f"{path}: {found[ours].name}, {name}"
+            raise LlamaError("two tensors in one place", where=where, expected=f"one for {ours}", found="both")
+        found[ours] = Found(name, shape, stored)
 
     expected = model_class.tensor_shapes(config)
     given = {name: one.shape for name, one in found.items()}
@@ -163,11 +168,11 @@ def _with_fresh_head(
     """The tensors, and fresh ones for what the head lacks."""
     heads = model_class.head_shapes(config)
     missing = {name: shape for name, shape in heads.items() if name not in tensors}
+    fresh = random_weights(missing, config, dtype, seed)
     if missing:
         message = f"{path}: not there, and drawn afresh with seed {seed}: {', '.join(missing)}"
         warnings.warn(message, LlamaWarning, stacklevel=5)
-        tensors |= random_weights(missing, config, dtype, seed)
-    return tensors
+    return tensors | fresh
 
 
 def _check_tied_head(head: np.ndarray, embedding: np.ndarray, path: Path) -> None:
@@ -206,7 +211,6 @@ def write_folder(
     if folder.exists() and not folder.is_dir():
         raise LlamaError("not a folder", where=folder)
     dtype = next(iter(tensors.values())).dtype
-    assert dtype in DTYPES.values()
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     settings = {**config.to_dict(), "architectures": [class_name], "dtype": dtype.name}
     settings.pop("torch_dtype", None)

@@ -8,6 +8,8 @@ Three steps for each batch of prompts: texts become ids, `generate` continues th
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,26 @@ import numpy as np
 
 from numpy_llama.checkpoints.auto import EMBEDDED, checkpoint_path, tokenizer_of
 from numpy_llama.errors import LlamaError
+from numpy_llama.generation.settings import GenerationSettings
+from numpy_llama.generation.start import prepare
 from numpy_llama.model.arguments import check_vocabulary
 from numpy_llama.model.causal_lm import LlamaForCausalLM
+from numpy_llama.model.without_torch import check_loading_arguments
 from numpy_llama.tokenizer import LlamaTokenizer
 
 # What counts where neither the caller nor the model's generation_config.json says otherwise; as in Transformers.
 DEFAULT_NEW_TOKENS = 256
 DEFAULT_TEMPERATURE = 0.7
+
+OWN_OPTIONS = (
+    "return_full_text",
+    "return_tensors",
+    "skip_special_tokens",
+    "add_special_tokens",
+    "clean_up_tokenization_spaces",
+    "stop_sequence",
+    "batch_size",
+)
 
 
 def pipeline(
@@ -71,6 +86,7 @@ class TextGenerationPipeline:
     def __init__(self, model: LlamaForCausalLM, tokenizer: LlamaTokenizer, **options: Any):
         _check_model(model)
         check_vocabulary(len(tokenizer), model.config, "tokenizer")
+        _check_options(options)
         self.model, self.tokenizer, self.options = model, tokenizer, options
 
     def __repr__(self) -> str:
@@ -169,6 +185,15 @@ class TextGenerationPipeline:
         known = [token_id for token_id in ids if token_id < len(self.tokenizer)]
         text: str = self.tokenizer.decode(known, skip_special_tokens=skip_special_tokens)
         return text
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """raises  LlamaError for an option that neither a call nor generate has"""
+    check_loading_arguments(options)
+    known = {*OWN_OPTIONS, *signature(prepare).parameters, *(f.name for f in fields(GenerationSettings))}
+    for name in options.keys() - known:
+        expected = f"one of {', '.join(OWN_OPTIONS)}, or a setting of generate"
+        raise LlamaError("no such option", where=f"pipeline({name}=…)", expected=expected)
 
 
 TASKS = {TextGenerationPipeline.task: TextGenerationPipeline}

@@ -29,6 +29,15 @@ _NOT_OURS: dict[str, tuple[Any, ...]] = {
 }
 
 
+# What a generation_config.json also says, and no token depends on.
+_WITHOUT_EFFECT = frozenset(
+    "transformers_version decoder_start_token_id is_assistant assistant_confidence_threshold use_mtp cache_config "
+    "num_assistant_tokens num_assistant_tokens_schedule max_matching_ngram_size assistant_lookbehind target_lookbehind "
+    "assistant_ensemble_weight speculation_type compile_config disable_compile continuous_batching_config low_memory "
+    "prefill_chunk_size".split()
+)
+
+
 def ignored_settings(generation_config: Mapping[str, Any]) -> list[str]:
     """Settings of a generation_config.json that would change tokens in Transformers, and don't here."""
     return [
@@ -147,7 +156,12 @@ class GenerationSettings:
         settings = {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in settings.items()}
         source, stored = "generation_config.json", dict(generation_config)
         if not stored or stored.get("_from_model_config"):
-            source, stored = "config.json", {**generation_defaults(config), **stored}
+            said_there = generation_defaults(config)
+            if (
+                stored
+            ):  # its special tokens were taken when the model was made; what was done to the config since, isn't
+                said_there = {name: value for name, value in said_there.items() if name not in SPECIAL_TOKENS}
+            source, stored = "config.json", {**said_there, **stored}
         stored = {name: value for name, value in stored.items() if name in names and value is not None}
         if stored.get("cache_implementation") == "hybrid":
             del stored["cache_implementation"]  # as Transformers: older checkpoints name a cache that is no more
@@ -202,6 +216,14 @@ class GenerationSettings:
     ) -> list[LogitsRule]:
         """What is done to the logits before a token is chosen, in order; see logits_rules."""
         return logits_rules(self, prompt, padding, max_length)
+
+
+def check_names(generation_config: Mapping[str, Any]) -> None:
+    """raises  LlamaError where a caller's generation_config names a setting that neither we nor Transformers know"""
+    known = {f.name for f in fields(GenerationSettings)} | _NOT_OURS.keys() | _WITHOUT_EFFECT
+    for name in generation_config:
+        if name not in known and not name.startswith("_"):
+            raise LlamaError("no such setting", where=f"generation_config: {name}", expected="a setting of generate")
 
 
 def generation_defaults(config: LlamaConfig) -> dict[str, Any]:

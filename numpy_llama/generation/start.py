@@ -10,7 +10,7 @@ from numpy_llama.blocks.kv_cache import KVCache
 from numpy_llama.errors import LlamaError
 from numpy_llama.generation.feed import Feed
 from numpy_llama.generation.processors import LogitsRule, logits_rules
-from numpy_llama.generation.settings import GenerationSettings, generation_defaults
+from numpy_llama.generation.settings import GenerationSettings, check_names, generation_defaults
 from numpy_llama.generation.settings_checks import check_lengths, check_token_ids
 from numpy_llama.generation.stopping import StoppingRule, stopping_rules
 from numpy_llama.model.arguments import (
@@ -78,8 +78,9 @@ def prepare(
     if not isinstance(generation_config, Mapping | None):
         found = type(generation_config).__name__
         raise LlamaError("wrong type", where="generation_config", expected="a dict of settings", found=found)
-    stored = model.generation_config
+    stored: Mapping[str, Any] = model.generation_config
     if generation_config:
+        check_names(generation_config)
         stored = {**(stored or generation_defaults(model.config)), **generation_config}
     gathered = GenerationSettings.gather(model.config, stored, settings)
     check_token_ids(gathered, model.config.vocab_size, settings)

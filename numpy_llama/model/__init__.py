@@ -3,6 +3,7 @@
 from numpy_llama.model.caches import DynamicCache, StaticCache
 from numpy_llama.model.causal_lm import LlamaForCausalLM
 from numpy_llama.model.config import LlamaConfig
+from numpy_llama.model.generation_config import GenerationConfig
 from numpy_llama.model.heads import (
     LlamaForQuestionAnswering,
     LlamaForSequenceClassification,
@@ -21,6 +22,7 @@ __all__ = [
     "BaseModelOutputWithPast",
     "CausalLMOutputWithPast",
     "DynamicCache",
+    "GenerationConfig",
     "LlamaConfig",
     "LlamaForCausalLM",
     "LlamaForQuestionAnswering",

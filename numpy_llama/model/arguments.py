@@ -2,6 +2,7 @@
 
 import reprlib
 import warnings
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,6 +124,9 @@ def check_input_ids(input_ids: Any, vocab_size: int) -> np.ndarray:
 
     raises  LlamaError otherwise; for an id out of range it says where it stands
     """
+    if isinstance(input_ids, Mapping):
+        expected = "token ids; what a tokenizer returns goes in as model(**encoding)"
+        raise LlamaError("wrong type", where="input_ids", expected=expected, found=type(input_ids).__name__)
     ids = as_integers(input_ids, "input_ids")
     if ids.ndim != 2 or ids.size == 0:
         raise LlamaError(

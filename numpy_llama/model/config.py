@@ -9,10 +9,11 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from numpy_llama.errors import LlamaError, LlamaWarning
-from numpy_llama.files import read_json, write_json
+from numpy_llama.files import as_path, read_json, write_json
+from numpy_llama.model.config_changes import with_changes
 from numpy_llama.model.config_checks import check_config, check_counts
 from numpy_llama.model.config_labels import NOT_WRITTEN, OF_EVERY_MODEL, agree_on_labels
 from numpy_llama.model.rope_parameters import check_rope_parameters, rope_from_either_spelling, standard_rope_parameters
@@ -58,6 +59,7 @@ class LlamaConfig:
     source  transformers.LlamaConfig
     """
 
+    model_type: ClassVar[str] = "llama"
     vocab_size: int = 32000
     hidden_size: int = 4096
     intermediate_size: int = 11008
@@ -112,6 +114,8 @@ class LlamaConfig:
         raises  LlamaError for a model_type other than llama, and for values that can't be
         warns   LlamaWarning for fields that neither we nor Transformers know; they are kept in `extra`
         """
+        if not isinstance(settings, Mapping) or not all(isinstance(name, str) for name in settings):
+            raise LlamaError("wrong type", where="config", expected="an object", found=type(settings).__name__)
         settings = dict(settings)
         model_type = settings.pop("model_type", "llama")
         if model_type != "llama":
@@ -121,11 +125,8 @@ class LlamaConfig:
         extra = {name: value for name, value in settings.items() if name not in known}
         surprising = sorted(extra.keys() - KNOWN_ELSEWHERE)
         if surprising:
-            warnings.warn(
-                f"config: unknown fields kept and not used: {', '.join(surprising)}",
-                LlamaWarning,
-                stacklevel=2,
-            )
+            message = f"config: unknown fields kept and not used: {', '.join(surprising)}"
+            warnings.warn(message, LlamaWarning, stacklevel=2)
         return cls(**{name: value for name, value in settings.items() if name in known}, extra=extra)
 
     def to_dict(self) -> dict[str, Any]:
@@ -150,17 +151,11 @@ class LlamaConfig:
         changes  fields other than the file says
         raises   LlamaError naming the file and the field
         """
-        path = Path(folder)
+        path = as_path(folder)
         path = path / "config.json" if path.is_dir() or path.suffix != ".json" else path
-        settings = read_json(path)
-        unknown = sorted(changes.keys() - {f.name for f in fields(cls)})
-        if unknown:
-            raise LlamaError("no such argument", where=unknown[0], expected="a field of LlamaConfig")
-        if "num_labels" in changes:
-            settings.pop("id2label", None)  # names of other labels
-            settings.pop("label2id", None)
+        settings = with_changes(read_json(path), changes, {f.name for f in fields(cls)})
         try:
-            return cls.from_dict({**settings, **changes})
+            return cls.from_dict(settings)
         except LlamaError as error:
             raise LlamaError(
                 error.what, where=f"{path}: {error.where}", expected=error.expected, found=error.found
@@ -168,7 +163,7 @@ class LlamaConfig:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json into a folder, which is made where it is missing. An old file stays whole until the end."""
-        write_json(Path(folder) / "config.json", self.to_dict())
+        write_json(as_path(folder) / "config.json", self.to_dict())
 
     def __str__(self) -> str:
         return repr(self) if callable(self.hidden_act) else json.dumps(self.to_dict(), indent=2)

@@ -1,5 +1,6 @@
 """What a config can't be: each field is held to what it must be, and the error names it."""
 
+import reprlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 MOST_LABELS = 1_000_000
+MOST_LAYERS = 10_000
+MOST = 2**40  # of anything else that is counted: no memory holds more, and products and quotients of such are safe
 
 
 def check_counts(config: "LlamaConfig") -> None:
@@ -26,8 +29,10 @@ def check_counts(config: "LlamaConfig") -> None:
     ):
         value = getattr(config, name)
         _require(config, name, _is_int(value) and value > 0, "a positive integer")
+        most = MOST_LAYERS if name == "num_hidden_layers" else MOST
+        _require(config, name, value <= most, f"at most {most}")
     if config.head_dim is not None:
-        _require(config, "head_dim", _is_int(config.head_dim) and config.head_dim > 0, "a positive integer")
+        _require(config, "head_dim", _is_int(config.head_dim) and 0 < config.head_dim <= MOST, "a positive integer")
 
 
 def check_config(config: "LlamaConfig") -> None:
@@ -61,6 +66,10 @@ def _check_numbers(config: "LlamaConfig") -> None:
         "return_dict",
     ):
         _require(config, name, isinstance(getattr(config, name), bool), "true or false")
+    tp, dropout = config.pretraining_tp, config.attention_dropout
+    _require(config, "pretraining_tp", tp is None or _is_int(tp), "an integer, or null")
+    _require(config, "attention_dropout", dropout is None or (_is_number(dropout) and 0 <= dropout <= 1), "in 0 … 1")
+    _require(config, "extra", isinstance(config.extra, Mapping), "an object")
     activation_named(config.hidden_act)  # which raises
 
 
@@ -74,12 +83,13 @@ def _check_token_ids(config: "LlamaConfig") -> None:
 
 def _check_labels(config: "LlamaConfig") -> None:
     count, names = config.num_labels, config.id2label
-    is_table = isinstance(names, Mapping) and all(_is_int(i) for i in names)
+    is_table = isinstance(names, Mapping) and all(_is_int(i) and i >= 0 for i in names)
+    is_table = is_table and all(isinstance(name, str) for name in names.values())
     _require(config, "id2label", is_table, "an object from label number to name")
     _require(config, "num_labels", _is_int(count) and 0 < count <= MOST_LABELS, "a positive integer")
     _require(config, "id2label", len(names) == count, f"{count} names (num_labels)")
     _require(config, "label2id", isinstance(config.label2id, Mapping), "an object from label name to number")
-    known = config.problem_type is None or config.problem_type in PROBLEM_TYPES
+    known = config.problem_type is None or str(config.problem_type) in PROBLEM_TYPES
     _require(config, "problem_type", known, "null or one of " + ", ".join(PROBLEM_TYPES))
     single = config.problem_type == "single_label_classification" and count == 1
     _require(config, "problem_type", not single, "regression for a single label (or num_labels 2 for yes and no)")
@@ -87,7 +97,7 @@ def _check_labels(config: "LlamaConfig") -> None:
 
 def _require(config: "LlamaConfig", name: str, holds: bool, expected: str) -> None:
     if not holds:
-        raise LlamaError("impossible value", where=name, expected=expected, found=repr(getattr(config, name)))
+        raise LlamaError("impossible value", where=name, expected=expected, found=reprlib.repr(getattr(config, name)))
 
 
 def _is_int(value: object) -> bool:

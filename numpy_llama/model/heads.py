@@ -88,7 +88,7 @@ class LlamaForSequenceClassification(LlamaWithHead):
             return -1
         if input_ids is None:
             message = "inputs_embeds: padding can't be seen in embeddings; the last token of each row counts"
-            warnings.warn(message, LlamaWarning, stacklevel=3)
+            warnings.warn(message, LlamaWarning, stacklevel=4)
             return -1
         return last_real_token(np.asarray(input_ids), pad)
 

@@ -30,6 +30,18 @@ class ModelOutput:
         """Names of the fields that aren't None, in order."""
         return [f.name for f in fields(self) if getattr(self, f.name) is not None]  # type: ignore[arg-type]
 
+    def values(self) -> tuple[Any, ...]:
+        """What they hold; the same as to_tuple()."""
+        return self.to_tuple()
+
+    def items(self) -> list[tuple[str, Any]]:
+        """Both, in pairs."""
+        return list(zip(self.keys(), self.to_tuple(), strict=True))
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The field of that name, or the default where it is None."""
+        return dict(self.items()).get(key, default)
+
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
             if key not in self.keys():

@@ -46,6 +46,8 @@ def packed_positions(lengths: Sequence[int]) -> np.ndarray:
 
 
 def _checked(lengths: Sequence[int]) -> list[int]:
+    if not isinstance(lengths, Sequence | np.ndarray):
+        raise LlamaError("wrong type", where="lengths", expected="a list of lengths", found=type(lengths).__name__)
     for index, length in enumerate(lengths):
         if not isinstance(length, int | np.integer) or isinstance(length, bool) or length < 1:
             expected = "a positive integer"

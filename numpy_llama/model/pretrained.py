@@ -13,11 +13,14 @@ from numpy_llama.errors import LlamaError
 from numpy_llama.files import as_path
 from numpy_llama.model.arguments import switch
 from numpy_llama.model.config import LlamaConfig
+from numpy_llama.model.config_checks import check_config
+from numpy_llama.model.config_labels import agree_on_labels
+from numpy_llama.model.generation_config import GenerationConfig
 from numpy_llama.model.grouped_query import mean_pool_key_value_heads
 from numpy_llama.model.outputs import ModelOutput
 from numpy_llama.model.weights import Tensors, body_shapes, check_layer_count, check_tensors, random_weights
+from numpy_llama.model.without_torch import WithoutTorch, check_loading_arguments
 from numpy_llama.precision import float_dtype
-
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -42,15 +45,16 @@ def all_or_nothing(call: Method) -> Method:
         before = len(past_key_values) if isinstance(past_key_values, KVCache) else 0
         try:
             return call(self, input_ids, attention_mask, position_ids, past_key_values, *others, **options)
-        except BaseException:
+        except BaseException as error:
             if isinstance(past_key_values, KVCache):
                 past_key_values.crop(before)
+            _name_swapped_blocks(error, self.blocks)
             raise
 
     return cast(Method, called)
 
 
-class LlamaPreTrainedModel:
+class LlamaPreTrainedModel(WithoutTorch):
     """Base of the models.
 
     config             sizes and settings
@@ -87,13 +91,16 @@ class LlamaPreTrainedModel:
         _check_type("tensors", tensors, Mapping | None)
         _check_type("blocks", blocks, Blocks | None)
         _check_type("generation_config", generation_config, Mapping | None)
+        agree_on_labels(config)  # and check it again: fields may have been set since it was made
+        check_config(config)
         if tensors is None:
             tensors = random_weights(self.tensor_shapes(config), config, float_dtype(dtype), seed)
         elif source is not None:
             check_layer_count(tensors, config, source)
             check_tensors(tensors, self.tensor_shapes(config), source)
         self.config = config
-        self.generation_config = dict(_without_file(config) if generation_config is None else generation_config)
+        said = _without_file(config) if generation_config is None else generation_config
+        self.generation_config: dict[str, Any] = GenerationConfig(said)
         self.dtype = next(iter(tensors.values())).dtype  # of weights, hidden states and outputs
         self._build(config, tensors, Blocks() if blocks is None else blocks)
 
@@ -115,6 +122,13 @@ class LlamaPreTrainedModel:
         """The output, or a tuple of it where the caller (or the config) wants one."""
         wanted = switch("return_dict", return_dict, self.config)
         return output if wanted or not isinstance(output, ModelOutput) else output.to_tuple()
+
+    def num_parameters(self) -> int:
+        """How many numbers the weights are. A head that is the embedding table counts once."""
+        return sum(tensor.size for tensor in self.tensors.values())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.num_parameters():,} parameters, {self.dtype})"
 
     def to_grouped_query(self, num_key_value_heads: int) -> Self:
         """The same model with fewer key and value heads, each the mean of a group of the old ones.
@@ -151,6 +165,7 @@ class LlamaPreTrainedModel:
         """
         from numpy_llama.checkpoints.folder import read_folder
 
+        check_loading_arguments(config_changes)
         checkpoint = read_folder(as_path(folder), cls, dtype, seed, config_changes)
         model = cls(
             checkpoint.config,
@@ -166,7 +181,12 @@ class LlamaPreTrainedModel:
         """Write config.json, generation_config.json and model.safetensors, in the model's dtype.
 
         Transformers reads the folder, too. Each file is replaced whole; a crash leaves the old one.
+
+        raises  LlamaError where config or tensors were changed into something that couldn't be loaded, before anything
+                is written
         """
+        check_tensors(self.tensors, self.tensor_shapes(self.config), "tensors")
+        _check_type("generation_config", self.generation_config, Mapping)
         from numpy_llama.checkpoints.folder import write_folder
 
         said = self.generation_config != _without_file(self.config)
@@ -185,3 +205,12 @@ def _check_type(name: str, given: object, wanted: Any) -> None:
     if not isinstance(given, wanted):
         expected = getattr(wanted, "__name__", wanted)
         raise LlamaError("wrong type", where=name, expected=expected, found=type(given).__name__)
+
+
+def _name_swapped_blocks(error: BaseException, blocks: Blocks) -> None:
+    """Say in an error's traceback which blocks aren't ours: what they return fails somewhere behind them."""
+    if isinstance(error, LlamaError) or not isinstance(error, Exception) or not blocks.swapped:
+        return
+    note = f"The model computes through other blocks than ours: {', '.join(blocks.swapped)}. Do they return our shapes?"
+    if note not in getattr(error, "__notes__", ()):  # a head and its body both come by here
+        error.add_note(note)

@@ -67,7 +67,7 @@ def standard_rope_parameters(parameters: RopeParameters | None, max_position_emb
     """rope_parameters with a rope_type and a rope_theta in every case, as Transformers standardises them."""
     parameters = dict(parameters or {})
     older_name = parameters.pop("type", None)
-    parameters.setdefault("rope_type", older_name or "default")
+    parameters.setdefault("rope_type", "default" if older_name is None else older_name)
     parameters.setdefault("rope_theta", 10000.0)
     if parameters["rope_type"] in STATES_TRAINED:
         parameters.setdefault(TRAINED, max_position_embeddings)

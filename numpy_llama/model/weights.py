@@ -121,6 +121,9 @@ def check_tensors(tensors: Tensors, expected: Shapes, where: object) -> None:
     raises  LlamaError naming the place, the tensor, what was expected and what was found
     """
     for name, tensor in tensors.items():
+        if isinstance(tensor, np.matrix | np.ma.MaskedArray):  # which have other ideas of a product
+            found = type(tensor).__name__
+            raise LlamaError("wrong type", where=f"{where}: {name}", expected="a plain array", found=found)
         if not isinstance(tensor, np.ndarray) or tensor.dtype not in DTYPES.values() or not tensor.dtype.isnative:
             found = tensor.dtype.str if isinstance(tensor, np.ndarray) else type(tensor).__name__
             raise LlamaError(
@@ -162,6 +165,8 @@ def check_shapes(shapes: Shapes, expected: Shapes, where: object) -> None:
 
 def check_layer_count(names: Iterable[str], config: LlamaConfig, where: object) -> None:
     """The part of check_tensors to begin with: a config can speak of more layers than there is memory to list."""
+    if not all(isinstance(name, str) for name in names):
+        raise LlamaError("wrong type", where=where, expected="names of tensors that are strings")
     found = {name.partition("layers.")[2].partition(".")[0] for name in names if "layers." in name}
     if len(found) != config.num_hidden_layers:
         raise LlamaError(
@@ -178,23 +183,30 @@ def random_weights(shapes: Shapes, config: LlamaConfig, dtype: np.dtype, seed: i
 
     seed     the same seed gives the same weights
     returns  every tensor of `shapes`, in `dtype`
+    raises   LlamaError where seed is no integer from 0 upwards, and where a tensor is larger than the memory
     """
-    try:
-        generator = np.random.default_rng(seed)
-    except (TypeError, ValueError):
-        raise LlamaError("impossible value", where="seed", expected="an integer, 0 or more", found=repr(seed)) from None
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
+        raise LlamaError("impossible value", where="seed", expected="an integer, 0 or more", found=repr(seed))
+    generator = np.random.default_rng(seed)
     tensors = {}
     for name, shape in shapes.items():
-        if name.endswith(".bias"):
-            values = np.zeros(shape)
-        elif len(shape) == 1:
-            values = np.ones(shape)
-        else:
-            values = _truncated_normal(generator, shape) * config.initializer_range
-            if name.endswith("embed_tokens.weight") and config.pad_token_id is not None:
-                values[config.pad_token_id : config.pad_token_id + 1] = 0
-        tensors[name] = values.astype(dtype)
+        try:
+            tensors[name] = _fresh(name, shape, config, generator).astype(dtype)
+        except (MemoryError, ValueError):  # ValueError is what NumPy says of sizes past any machine's
+            expected = "sizes in the config that memory has room for"
+            raise LlamaError("too large", where=name, expected=expected, found=shape) from None
     return tensors
+
+
+def _fresh(name: str, shape: tuple[int, ...], config: LlamaConfig, generator: np.random.Generator) -> np.ndarray:
+    if name.endswith(".bias"):
+        return np.zeros(shape)
+    if len(shape) == 1:
+        return np.ones(shape)
+    values = _truncated_normal(generator, shape) * config.initializer_range
+    if name.endswith("embed_tokens.weight") and config.pad_token_id is not None:
+        values[config.pad_token_id : config.pad_token_id + 1] = 0
+    return values
 
 
 def _truncated_normal(generator: np.random.Generator, shape: tuple[int, ...], cut: float = 3.0) -> np.ndarray:

@@ -199,8 +199,8 @@ class LlamaTokenizer:
 
     # Text to ids
 
-    def encode(self, text: str, add_special_tokens: bool = True, **options: Any) -> list[int]:
-        """The ids of a text.
+    def encode(self, text: str, add_special_tokens: bool = True, **options: Any) -> Any:
+        """The ids of a text: a list of int; with return_tensors="np" an array (1, T), as a model takes it.
 
         add_special_tokens  False: don't add the first and last token, whatever add_bos_token and
                             add_eos_token say
@@ -208,8 +208,8 @@ class LlamaTokenizer:
         raises              LlamaError where text is no string, or no text (it has a lone surrogate)
         """
         if options:
-            encoded = self([text], add_special_tokens=add_special_tokens, **options)["input_ids"][0]
-            return [int(token_id) for token_id in encoded]
+            encoded = self([text], add_special_tokens=add_special_tokens, **options)["input_ids"]
+            return encoded if options.get("return_tensors") is not None else encoded[0]
         ids = self._text_ids(text)
         return self.build_inputs_with_special_tokens(ids) if add_special_tokens else ids
 

@@ -245,3 +245,15 @@ def test_a_model_that_was_loaded_knows_where_its_tokenizer_lies(storyteller):
     with_model = pipeline("text-generation", model=storyteller)
     options = {"max_new_tokens": 5, "do_sample": False}
     assert with_model("Once", **options) == with_folder("Once", **options)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"max_new_tokenz": 3}, r"pipeline\(max_new_tokenz=…\): no such option"),
+        ({"torch_dtype": "float16"}, "torch_dtype: no such argument here; expected dtype="),
+    ],
+)
+def test_an_option_that_nobody_has_is_refused_before_a_text_comes(option, message):
+    with pytest.raises(LlamaError, match=message):
+        pipeline("text-generation", **option)

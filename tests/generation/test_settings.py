@@ -144,3 +144,16 @@ def test_where_every_token_is_ruled_out_there_is_no_choice(model):
     for settings in ({}, {"do_sample": True}, {"num_beams": 2}):
         with pytest.raises(LlamaError, match="no token can be chosen"):
             model.generate(PROMPT, suppress_tokens=list(range(61)), **settings)
+
+
+def test_a_misspelt_setting_in_a_callers_generation_config_is_an_error(make_model):
+    with pytest.raises(LlamaError, match="generation_config: max_new_tokenz: no such setting"):
+        make_model().generate([[1]], generation_config={"max_new_tokenz": 3})
+
+
+def test_special_tokens_are_those_the_config_had_when_the_model_was_made(make_model):
+    """As in Transformers: the generation config is made with the model, whatever becomes of its config."""
+    model = make_model(eos_token_id=7, pad_token_id=None)
+    model.config.pad_token_id, model.config.eos_token_id = 0, 9
+    settings = model.stream([[0, 5]]).settings
+    assert (settings.eos_token_ids, settings.pad_token_id) == ((7,), None)

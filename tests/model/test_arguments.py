@@ -246,6 +246,7 @@ NAN[0, 1, 3] = np.nan
     [
         ({}, "input_ids, inputs_embeds: wrong arguments; expected one of the two, found neither"),
         ({"input_ids": IDS, "inputs_embeds": np.zeros((1, 6, 32))}, "one of the two, found both"),
+        ({"input_ids": {"input_ids": IDS}}, r"input_ids: wrong type; .*model\(\*\*encoding\), found dict"),
         ({"input_ids": [[1.0, 2.0]]}, "input_ids: wrong dtype; expected integers, found float64"),
         ({"input_ids": [[1, 61]]}, r"input_ids\[0, 1\]: token id out of range; expected 0 … 60, found 61"),
         ({"input_ids": [1, 2]}, r"input_ids: wrong shape; .*found \(2,\)"),

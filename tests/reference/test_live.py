@@ -1,5 +1,5 @@
-"""Ours beside Transformers, both running: the embedded model, and what test_surface_live.py leaves out (what is computed
-at padding, greedy generation, folders that go back and forth).
+"""Ours beside Transformers, both running: the embedded model, and what test_surface_live.py leaves out: what is made of
+padding, greedy generation, folders that go back and forth.
 
 Errors are relative to the largest number of the array: the error of a sum is relative to its terms, not to what is left
 when they cancel.

@@ -325,3 +325,9 @@ def test_added_tokens_with_flags_are_those_of_the_library(embedded, judges, data
     judge.add_tokens([JudgedToken(content, **flag) for content, flag in zip(contents, flags, strict=True)])
     for text in data.draw(st.lists(st.text("ab<> x\n\u3000\x1c", max_size=20), min_size=5, max_size=5)):
         assert ours.encode(text) == judge.encode(text).ids
+
+
+def test_encode_gives_an_array_with_a_row_where_one_is_asked_for(tokenizer):
+    ids = tokenizer.encode("hi", return_tensors="np")
+    assert ids.shape == (1, len(tokenizer.encode("hi")))
+    assert ids[0].tolist() == tokenizer.encode("hi")
