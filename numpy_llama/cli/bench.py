@@ -36,11 +36,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> Parser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write a table of speeds to stdout, progress to stderr."""
-    from numpy_llama.model.config import LlamaConfig
+    from numpy_llama.checkpoints.auto import AutoConfig
     from numpy_llama.study.bench import as_dict, compare, contestants, time_process
 
     folder = checkpoint_folder(arguments.model)
-    config = LlamaConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder)
     found = contestants(folder)
     first = config.bos_token_id if config.bos_token_id is not None else 0
     result = compare(

@@ -69,6 +69,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> Parser:
     )
     parser.add_argument("--quiet", action="store_true", help="no speed and seed on stderr")
 
+    add_choice(parser)
+    return parser
+
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """--seed, --greedy, and the rules that change what is drawn"""
     choice = parser.add_argument_group(
         "how a token is chosen",
         "Defaults are those of the model's generation_config.json. Each rule changes\n"
@@ -105,22 +111,20 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> Parser:
         metavar="P",
         help="keep those at least P times as likely as the likeliest; 0 keeps all",
     )
-    return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write prompt and continuation to stdout as it comes, then speed and seed to stderr."""
+    from numpy_llama.checkpoints.auto import AutoConfig, AutoTokenizer
     from numpy_llama.generation.text import TextStream
     from numpy_llama.model.arguments import check_vocabulary
     from numpy_llama.model.causal_lm import LlamaForCausalLM
-    from numpy_llama.model.config import LlamaConfig
-    from numpy_llama.tokenizer import LlamaTokenizer
 
     # What is quick to check comes first: nobody should wait for seven billion weights to hear of a typo.
     prompt = read_text(arguments.prompt)
     folder = checkpoint_folder(arguments.model)
-    config = LlamaConfig.from_pretrained(folder)
-    tokenizer = LlamaTokenizer.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     check_vocabulary(len(tokenizer), config, folder)
     prompt_ids = tokenizer.encode(prompt)
     model = LlamaForCausalLM.from_pretrained(folder, arguments.dtype)
@@ -154,9 +158,9 @@ def chosen_settings(arguments: argparse.Namespace, stored: dict[str, Any]) -> di
     settings: dict[str, Any] = {}
     if arguments.repetition_penalty is not None:
         settings["repetition_penalty"] = arguments.repetition_penalty
-    if arguments.ignore_eos:
+    if getattr(arguments, "ignore_eos", False):  # a chat's turns have no such options
         settings["eos_token_id"] = None
-    if arguments.stop:
+    if getattr(arguments, "stop", None):
         settings["stop_strings"] = arguments.stop
     for name in ("num_beams", "num_return_sequences"):
         if (stored.get(name) or 1) != 1:

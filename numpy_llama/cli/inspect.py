@@ -11,8 +11,8 @@ DESCRIPTION = """\
 See what a model is made of: its config, its parameters block by block, the
 memory that weights and KV cache take, and the arithmetic behind one token.
 
-Of a checkpoint only config.json and the header of model.safetensors are read,
-so even a large one takes no time. A preset needs no files at all.
+Of a checkpoint only the config and the headers of its files are read, so even a
+large one takes no time. A preset needs no files at all.
 """
 EPILOG = """\
 examples:
@@ -43,8 +43,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> Parser:
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
-        "--model", metavar="FOLDER", default=EMBEDDED,
-        help=f"a checkpoint folder in Hugging Face's layout; default: {EMBEDDED}, the small model on board",
+        "--model", metavar="PATH", default=EMBEDDED,
+        help=f"a checkpoint: a folder of Hugging Face's or Meta's layout, a .gguf file or a llama2.c .bin file; "
+        f"default: {EMBEDDED}, the small model on board",
     )  # fmt: skip
     which.add_argument(
         "--preset", metavar="NAME",
@@ -61,7 +62,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> Parser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write config, parameters, memory and operations to stdout."""
-    from numpy_llama.study.inspection import inspect_folder, inspect_model
+    from numpy_llama.study.inspection import inspect_checkpoint, inspect_model
     from numpy_llama.study.presets import find_preset
 
     if arguments.preset is not None:
@@ -70,9 +71,14 @@ def run(arguments: argparse.Namespace) -> int:
         origin: dict[str, Any] = {"published_parameters": preset.published_parameters}
     else:
         folder = checkpoint_folder(arguments.model)
-        checkpoint = inspect_folder(folder)
+        checkpoint = inspect_checkpoint(folder)
         name, config = folder.resolve().name, checkpoint.config
-        origin = {"file_bytes": checkpoint.file_bytes, "stored_dtypes": checkpoint.stored_dtypes}
+        origin = {
+            "format": checkpoint.format,
+            "files": [file.name for file in checkpoint.files],
+            "file_bytes": checkpoint.file_bytes,
+            "stored_dtypes": checkpoint.stored_dtypes,
+        }
     facts = {"name": name, **inspect_model(config, arguments.context), **origin}
     print(json.dumps(facts, indent=2) if arguments.json else as_text(facts))
     return 0
@@ -141,7 +147,9 @@ def _memory(facts: dict[str, Any]) -> str:
     text = table(rows, "lrrrr")
     if "file_bytes" in facts:
         stored = ", ".join(sorted(facts["stored_dtypes"]))
-        text += f"\n\n  model.safetensors takes {size(facts['file_bytes'])}; its numbers are stored as {stored}."
+        files, bytes_on_disk = facts["files"], size(facts["file_bytes"])
+        takes, its = (f"{visible(files[0])} takes", "its") if len(files) == 1 else (f"{len(files)} files take", "their")
+        text += f"\n\n  {takes} {bytes_on_disk}; {its} numbers are stored as {stored}."
     return text
 
 

@@ -2,14 +2,13 @@
 
 import argparse
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
 from numpy_llama.cli.arguments import Parser, add_model, checkpoint_folder
 from numpy_llama.cli.terminal import read_text, table, visible
 
 if TYPE_CHECKING:
-    from numpy_llama.tokenizer import LlamaTokenizer
+    from numpy_llama.tokenizer import Tokenizer
 
 DESCRIPTION = """\
 See how a text is cut into tokens: the id that the model gets, the piece of the
@@ -18,7 +17,8 @@ vocabulary that it stands for, and the bytes that the piece adds to the text.
 A space is written as ▁ in a piece, and belongs to the word after it. A
 character that no piece spells becomes its UTF-8 bytes, one piece <0x..> each.
 The cutting is byte-pair encoding: from single characters, the best neighbouring
-pair is merged again and again, as the vocabulary's scores say.
+pair is merged again and again, as the vocabulary's scores say. (Llama 3 starts
+from bytes, and writes each as a letter of its own: a space is Ġ.)
 
 Below the table: whether the ids give the text back, and whether Google's
 sentencepiece library, which Llama 1 and 2 were trained with, cuts the same.
@@ -31,8 +31,6 @@ examples:
   numpy-llama tokenize --json "Hi" | jq .ids
 """
 BYTES_A_LINE = 12
-SPACE = "\u2581"
-BYTE_PIECE = re.compile("<0x([0-9A-Fa-f]{2})>")
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> Parser:
@@ -54,20 +52,20 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> Parser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the table of tokens, the round trip and the comparison to stdout."""
-    from numpy_llama.tokenizer import LlamaTokenizer
+    from numpy_llama.checkpoints.auto import AutoTokenizer
 
     text = read_text(arguments.text)
     overrides = {} if arguments.legacy is None else {"legacy": arguments.legacy}
-    tokenizer = LlamaTokenizer.from_pretrained(checkpoint_folder(arguments.model), **overrides)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint_folder(arguments.model), **overrides)
     ids = tokenizer.encode(text, add_special_tokens=not arguments.no_special)
     pieces = tokenizer.convert_ids_to_tokens(ids)
     special = frozenset(tokenizer.all_special_ids)  # they add nothing to a text
     facts: dict[str, Any] = {
         "text": text,
-        "legacy": tokenizer.legacy,
+        "legacy": getattr(tokenizer, "legacy", None),
         "ids": ids,
         "pieces": pieces,
-        "bytes": ["" if i in special else piece_bytes(piece).hex() for i, piece in zip(ids, pieces, strict=True)],
+        "bytes": ["" if token_id in special else tokenizer.token_bytes(token_id).hex() for token_id in ids],
         "decoded": tokenizer.decode(ids, skip_special_tokens=True),
         "sentencepiece_ids": sentencepiece_ids(tokenizer, text),
         "own_ids": tokenizer.encode(text, add_special_tokens=False),
@@ -76,19 +74,16 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def piece_bytes(piece: str) -> bytes:
-    """What a piece adds to a text. The first word keeps its space here, though decoding takes it away."""
-    byte = BYTE_PIECE.fullmatch(piece)
-    return bytes.fromhex(byte[1]) if byte else piece.replace(SPACE, " ").encode("utf-8")
-
-
-def sentencepiece_ids(tokenizer: "LlamaTokenizer", text: str) -> list[int]:
-    """What the sentencepiece library makes of the text, without special tokens."""
+def sentencepiece_ids(tokenizer: "Tokenizer", text: str) -> list[int] | None:
+    """What the sentencepiece library makes of the text, without special tokens; None where there are no scores."""
+    model = getattr(tokenizer, "model", None)
+    if model is None:
+        return None
     import sentencepiece
 
     from numpy_llama.tokenizer.sentencepiece_model import sentencepiece_model_bytes
 
-    library = sentencepiece.SentencePieceProcessor(model_proto=sentencepiece_model_bytes(tokenizer.model))
+    library = sentencepiece.SentencePieceProcessor(model_proto=sentencepiece_model_bytes(model))
     ids: list[int] = library.encode(text)
     return ids
 
@@ -102,13 +97,14 @@ def as_text(facts: dict[str, Any]) -> str:
         rows.append((str(index), str(token_id), visible(piece), lines[0]))
         rows += [("", "", "", line) for line in lines[1:]]
     text, decoded = facts["text"], facts["decoded"]
-    mode = "legacy: as sentencepiece and Meta's Llama" if facts["legacy"] else "not legacy: as transformers 5"
+    modes = {True: "legacy: as sentencepiece and Meta's Llama", False: "not legacy: as transformers 5", None: "bytes"}
     summary = [
         ("size", f"{len(text)} characters, {len(text.encode())} bytes, {len(facts['ids'])} tokens"),
-        ("mode", mode),
+        ("mode", modes[facts["legacy"]]),
         ("round trip", "the same text" if text == decoded else _first_difference(text, decoded)),
-        ("sentencepiece", _agreement(facts["own_ids"], facts["sentencepiece_ids"])),
     ]
+    if facts["sentencepiece_ids"] is not None:
+        summary.append(("sentencepiece", _agreement(facts["own_ids"], facts["sentencepiece_ids"])))
     return table(rows, "rrll") + "\n\n" + table(summary, "ll")
 
 

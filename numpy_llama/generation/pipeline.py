@@ -3,6 +3,7 @@
     generator = pipeline("text-generation", model=folder, dtype="float32")
     generator("Once upon a time", max_new_tokens=50)              # [{"generated_text": "Once upon a time…"}]
     generator(["Once upon a time", "One day"], do_sample=False)   # a list of such lists, one a prompt
+    generator([{"role": "user", "content": "Hi"}])                # [{"generated_text": [{"role": "user", …}, …]}]
 
 Three steps for each batch of prompts: texts become ids, `generate` continues them, new ids become texts.
 """
@@ -15,14 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from numpy_llama.checkpoints.auto import EMBEDDED, checkpoint_path, tokenizer_of
+from numpy_llama.checkpoints.auto import tokenizer_of
+from numpy_llama.checkpoints.known_models import EMBEDDED, checkpoint_path
 from numpy_llama.errors import LlamaError
 from numpy_llama.generation.settings import GenerationSettings
 from numpy_llama.generation.start import prepare
 from numpy_llama.model.arguments import check_vocabulary
 from numpy_llama.model.causal_lm import LlamaForCausalLM
 from numpy_llama.model.without_torch import check_loading_arguments
-from numpy_llama.tokenizer import LlamaTokenizer
+from numpy_llama.tokenizer import Tokenizer
+from numpy_llama.tokenizer.batch import BatchEncoding
 
 # What counts where neither the caller nor the model's generation_config.json says otherwise; as in Transformers.
 DEFAULT_NEW_TOKENS = 256
@@ -36,13 +39,18 @@ OWN_OPTIONS = (
     "clean_up_tokenization_spaces",
     "stop_sequence",
     "batch_size",
+    "continue_final_message",
+    "tools",
+    "documents",
+    "tokenizer_encode_kwargs",
 )
+Chat = list[dict[str, Any]]
 
 
 def pipeline(
     task: str,
     model: str | Path | LlamaForCausalLM | None = None,
-    tokenizer: str | Path | LlamaTokenizer | None = None,
+    tokenizer: str | Path | Tokenizer | None = None,
     *,
     dtype: Any = None,
     **options: Any,
@@ -83,7 +91,7 @@ class TextGenerationPipeline:
 
     task = "text-generation"
 
-    def __init__(self, model: LlamaForCausalLM, tokenizer: LlamaTokenizer, **options: Any):
+    def __init__(self, model: LlamaForCausalLM, tokenizer: Tokenizer, **options: Any):
         _check_model(model)
         check_vocabulary(len(tokenizer), model.config, "tokenizer")
         _check_options(options)
@@ -92,10 +100,15 @@ class TextGenerationPipeline:
     def __repr__(self) -> str:
         return f"TextGenerationPipeline({type(self.model).__name__}, {self.model.dtype})"
 
-    def __call__(self, prompts: str | Sequence[str], **options: Any) -> list[Any]:
-        """Continue one prompt, or each of several.
+    def __call__(self, prompts: str | Sequence[Any], **options: Any) -> list[Any]:
+        """Continue one prompt, or each of several; or answer a chat, or each of several.
 
             generator("One day", do_sample=False, return_full_text=False)   # [{"generated_text": "…"}]
+            generator([{"role": "user", "content": "Hi"}])                  # [{"generated_text": [{…}, {…}]}]
+
+        A chat is a list of messages, {"role": …, "content": …}, and comes back with one more; one that ends with the
+        assistant's message comes back with that message continued. Control tokens in messages are tokens, as in
+        Transformers: for what strangers write, use Conversation of numpy_llama.generation.conversation.
 
         return_full_text     True: prompt and continuation, the prompt as it was given. False: the continuation alone
         return_tensors       True: {"generated_token_ids": [1, 306, …]} instead, prompt and padding included
@@ -104,6 +117,7 @@ class TextGenerationPipeline:
         clean_up_tokenization_spaces  accepted and ignored, as by the tokenizer
         stop_sequence        a string, or several, that end a text: `stop_strings` of generate
         batch_size           prompts that go through the model together; 1 unless given. More need a pad token
+        continue_final_message, tools, documents, tokenizer_encode_kwargs   of chats, as in apply_chat_template
         seed                 of the draws; one sequence of random numbers for all prompts of a call
         other options        settings of LlamaForCausalLM.generate: max_new_tokens, do_sample, num_return_sequences, …
                              Where nobody says otherwise, at most 256 new tokens are drawn at temperature 0.7
@@ -115,8 +129,7 @@ class TextGenerationPipeline:
         upon" is continued to "Once upona time". TextStream and continue_text of numpy_llama.generation.text keep it.
         """
         options = {**self.options, **options}
-        several = not isinstance(prompts, str)
-        texts = _checked_prompts(prompts)
+        several, texts = _checked_prompts(prompts)
         full_text, tensors = options.pop("return_full_text", None), options.pop("return_tensors", False)
         if tensors and full_text is not None:
             raise LlamaError("two kinds of result at once", where="return_tensors", expected="no return_full_text")
@@ -124,18 +137,14 @@ class TextGenerationPipeline:
         options.pop("clean_up_tokenization_spaces", None)
         add_special = options.pop("add_special_tokens", None)
         batch_size = _checked_batch_size(options.pop("batch_size", None))
+        chat_options = {name: options.pop(name, None) for name in ("continue_final_message", "tools", "documents")}
+        chat_options |= options.pop("tokenizer_encode_kwargs", None) or {}
         settings = self._settings(options)
 
         results: list[list[dict[str, Any]]] = []
         for start in range(0, len(texts), batch_size):
             batch = texts[start : start + batch_size]
-            inputs = self.tokenizer(
-                batch,
-                add_special_tokens=True if add_special is None else add_special,
-                padding=len(batch) > 1,
-                padding_side="left",
-                return_tensors="np",
-            )
+            inputs = self._encoded(batch, True if add_special is None else add_special, chat_options)
             sequences = self._generate(inputs.input_ids, inputs.attention_mask, settings)  # (B · R, T + N)
             length = inputs.input_ids.shape[1]
             count = len(sequences) // len(batch)  # R, continuations of each prompt
@@ -144,11 +153,35 @@ class TextGenerationPipeline:
                 if tensors:
                     results.append([{"generated_token_ids": ids} for ids in rows])
                 else:
-                    before = "" if full_text is False else prompt
-                    results.append(
-                        [{"generated_text": before + self._text(ids[length:], skip_special)} for ids in rows]
-                    )
+                    new = [self._text(ids[length:], skip_special) for ids in rows]
+                    if full_text is not False:
+                        new = [_joined(prompt, text, chat_options["continue_final_message"]) for text in new]
+                    results.append([{"generated_text": text} for text in new])
         return results if several else results[0]
+
+    def _encoded(self, batch: list[str] | list[Chat], add_special: bool, chat_options: dict[str, Any]) -> BatchEncoding:
+        """input_ids and attention_mask (B, T) of texts, or of chats that end where an answer begins."""
+        if isinstance(batch[0], str):
+            return self.tokenizer(
+                batch,
+                add_special_tokens=add_special,
+                padding=len(batch) > 1,
+                padding_side="left",
+                return_tensors="np",
+            )
+        more = dict(chat_options)
+        go_on = more.pop("continue_final_message")
+        rows = [
+            self.tokenizer.apply_chat_template(
+                chat,
+                add_generation_prompt=not _goes_on(chat, go_on),
+                continue_final_message=_goes_on(chat, go_on),
+                return_dict=False,
+                **more,
+            )
+            for chat in batch
+        ]
+        return self.tokenizer.pad({"input_ids": rows}, padding=len(rows) > 1, padding_side="left", return_tensors="np")
 
     def _settings(self, options: dict[str, Any]) -> dict[str, Any]:
         """Settings of generate: the caller's, and this pipeline's defaults where nobody said anything."""
@@ -205,23 +238,56 @@ def _check_model(model: object) -> None:
         raise LlamaError("wrong type", where="model", expected=expected, found=type(model).__name__)
 
 
-def _checked_prompts(prompts: Any) -> list[str]:
-    """One prompt or several, as a list.
+def _checked_prompts(prompts: Any) -> tuple[bool, list[Any]]:
+    """Whether there are several prompts, and all of them: texts, or chats.
 
-    raises  LlamaError for anything that is no text; a chat is named as such
+    raises  LlamaError for anything else, and for texts and chats together
     """
-    texts = [prompts] if isinstance(prompts, str) else prompts
-    if not isinstance(texts, list | tuple):
-        expected = "a str or a list of str"
+    if isinstance(prompts, str):
+        return False, [prompts]
+    if not isinstance(prompts, list | tuple):
+        expected = "a str, a chat (a list of messages), or a list of such"
         raise LlamaError("no prompt", where="prompts", expected=expected, found=type(prompts).__name__)
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            is_chat = isinstance(text, dict) or (
-                isinstance(text, list | tuple) and any(isinstance(m, dict) for m in text)
-            )
-            what = "chats aren't implemented" if is_chat else "no prompt"
-            raise LlamaError(what, where=f"prompts[{index}]", expected="a str", found=type(text).__name__)
-    return list(texts)
+    if prompts and isinstance(prompts[0], Mapping):
+        return False, [_checked_chat(prompts, "prompts")]
+    chats = bool(prompts) and isinstance(prompts[0], list | tuple)
+    for index, prompt in enumerate(prompts):
+        where = f"prompts[{index}]"
+        if chats:
+            _checked_chat(prompt, where)
+        elif not isinstance(prompt, str):
+            raise LlamaError("no prompt", where=where, expected="a str", found=type(prompt).__name__)
+    return True, [list(prompt) if chats else prompt for prompt in prompts]
+
+
+def _checked_chat(chat: Any, where: str) -> Chat:
+    if not isinstance(chat, list | tuple) or not chat:
+        found = "an empty list" if isinstance(chat, list | tuple) else type(chat).__name__
+        raise LlamaError("no chat", where=where, expected="a list of messages", found=found)
+    for index, message in enumerate(chat):
+        if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
+            found = ", ".join(map(repr, message)) if isinstance(message, Mapping) else type(message).__name__
+            raise LlamaError("no message", where=f"{where}[{index}]", expected="role and content", found=found)
+    return list(chat)
+
+
+def _goes_on(chat: Chat, asked: Any) -> bool | str:
+    """Whether the last message is continued: as asked, else where it is the assistant's."""
+    said: bool | str = chat[-1]["role"] == "assistant" if asked is None else asked
+    return said
+
+
+def _joined(prompt: str | Chat, text: str, go_on: Any) -> Any:
+    """The prompt with what is new: as one text, in one message more, or at the end of the last message."""
+    if isinstance(prompt, str):
+        return prompt + text
+    if not _goes_on(prompt, go_on):
+        return [*prompt, {"role": "assistant", "content": text}]
+    last = prompt[-1]
+    if not isinstance(last["content"], str):
+        found = type(last["content"]).__name__
+        raise LlamaError("no text to go on with", where="the last message: content", expected="a str", found=found)
+    return [*prompt[:-1], {"role": last["role"], "content": last["content"] + text}]
 
 
 def _checked_batch_size(batch_size: Any) -> int:

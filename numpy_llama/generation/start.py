@@ -23,7 +23,7 @@ from numpy_llama.model.arguments import (
 
 if TYPE_CHECKING:
     from numpy_llama.model.causal_lm import LlamaForCausalLM
-    from numpy_llama.tokenizer import LlamaTokenizer
+    from numpy_llama.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def prepare(
     attention_mask: Any = None,
     *,
     seed: int | np.random.Generator | None = None,
-    tokenizer: "LlamaTokenizer | None" = None,
+    tokenizer: "Tokenizer | None" = None,
     inputs_embeds: Any = None,
     past_key_values: KVCache | None = None,
     generation_config: Mapping[str, Any] | None = None,

@@ -1,6 +1,5 @@
 """When a row ends: after an end token, at a stop string, when the time is up."""
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from time import monotonic
@@ -12,15 +11,12 @@ from numpy_llama.errors import LlamaError
 
 if TYPE_CHECKING:
     from numpy_llama.generation.settings import GenerationSettings
-    from numpy_llama.tokenizer import LlamaTokenizer
+    from numpy_llama.tokenizer import Tokenizer
 
 StoppingRule = Callable[[np.ndarray], Sequence[bool]]  # ids so far (B, S) → B answers, whether a row has just ended
 
-_BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
-_SPACE = "▁"
 
-
-def stopping_rules(settings: "GenerationSettings", tokenizer: "LlamaTokenizer | None") -> list[StoppingRule]:
+def stopping_rules(settings: "GenerationSettings", tokenizer: "Tokenizer | None") -> list[StoppingRule]:
     """What ends a row, the length aside.
 
     raises  LlamaError for stop strings without a tokenizer
@@ -62,7 +58,7 @@ class StopStrings:
     source  StopStringCriteria of Transformers, which finds the same without making a text
     """
 
-    def __init__(self, strings: Iterable[str], tokenizer: "LlamaTokenizer"):
+    def __init__(self, strings: Iterable[str], tokenizer: "Tokenizer"):
         self._strings = [string.encode() for string in strings]
         self._longest = max(len(string) for string in self._strings)
         self._bytes_of = cache(lambda token_id: _bytes_of(tokenizer, token_id))
@@ -81,9 +77,8 @@ class StopStrings:
         return any(string in before[max(len(before) - len(string) + 1, 0) :] + newest for string in self._strings)
 
 
-def _bytes_of(tokenizer: "LlamaTokenizer", token_id: int) -> bytes:
+def _bytes_of(tokenizer: "Tokenizer", token_id: int) -> bytes:
     """What a token adds to a text; nothing for a row that pads an embedding table."""
     if not 0 <= token_id < len(tokenizer):
         return b""
-    token = tokenizer.convert_ids_to_tokens(token_id)
-    return bytes([int(token[3:5], 16)]) if _BYTE.fullmatch(token) else token.replace(_SPACE, " ").encode()
+    return tokenizer.token_bytes(token_id)

@@ -8,7 +8,7 @@ from numpy_llama.errors import LlamaError
 
 if TYPE_CHECKING:
     from numpy_llama.model.causal_lm import LlamaForCausalLM
-    from numpy_llama.tokenizer import LlamaTokenizer
+    from numpy_llama.tokenizer import Tokenizer
 
 
 class TextStream:
@@ -30,7 +30,7 @@ class TextStream:
     def __init__(
         self,
         model: "LlamaForCausalLM",
-        tokenizer: "LlamaTokenizer",
+        tokenizer: "Tokenizer",
         prompt_ids: Sequence[int],
         **settings: Any,
     ):
@@ -79,7 +79,7 @@ class TextStream:
         return count / (self._moments[-1] - self._moments[1]) if count > 0 else None
 
 
-def continue_text(model: "LlamaForCausalLM", tokenizer: "LlamaTokenizer", prompt: str, **settings: Any) -> str:
+def continue_text(model: "LlamaForCausalLM", tokenizer: "Tokenizer", prompt: str, **settings: Any) -> str:
     """The prompt and its continuation, as one string.
 
     settings  those of LlamaForCausalLM.generate, seed included

@@ -23,7 +23,7 @@ from numpy_llama.model.rope_parameters import check_rope_parameters, rope_from_e
 KNOWN_ELSEWHERE = frozenset(
     "_name_or_path architectures auto_map transformers_version torch_dtype dtype attn_implementation "
     "_attn_implementation_autoset chunk_size_feed_forward is_encoder_decoder max_length do_sample temperature "
-    "top_k top_p classifier_dropout".split()
+    "top_k top_p classifier_dropout quantization_config".split()
 )
 
 

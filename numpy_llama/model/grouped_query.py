@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from numpy_llama.blocks.quantized_weight import QuantizedWeight
 from numpy_llama.errors import LlamaError
 from numpy_llama.model.config import LlamaConfig
 from numpy_llama.model.weights import Tensors
@@ -46,6 +47,8 @@ def mean_pool_key_value_heads(
 
 def _mean_of_groups(tensor: np.ndarray, old: int, new: int) -> np.ndarray:
     """(K·D, …) to (N·D, …)."""
+    if isinstance(tensor, QuantizedWeight):
+        raise LlamaError("quantized", where="k_proj, v_proj", expected="a model loaded without quantization")
     rest = tensor.shape[1:]
     grouped = tensor.reshape(new, old // new, -1, *rest)  # (N, K/N, D, …)
     return grouped.mean(axis=1, dtype=np.float64).astype(tensor.dtype).reshape(-1, *rest)  # (N·D, …)

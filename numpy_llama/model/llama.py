@@ -15,7 +15,8 @@ from numpy_llama.model.masks import blocks_for, scores_mask
 from numpy_llama.model.outputs import BaseModelOutputWithPast, collected_attentions
 from numpy_llama.model.pretrained import LlamaPreTrainedModel, all_or_nothing
 from numpy_llama.model.rope_scaling import scaled_rope
-from numpy_llama.model.weights import LayerWeights, Tensors
+from numpy_llama.model.streamed_weights import layers_of
+from numpy_llama.model.weights import Tensors
 from numpy_llama.probe import collect, is_observed, model_call, probe, scope
 
 
@@ -34,7 +35,7 @@ class LlamaModel(LlamaPreTrainedModel):
         self.blocks = blocks = with_activation(blocks, config.hidden_act)
         self.tensors = dict(tensors)
         self.embed_tokens = tensors["embed_tokens.weight"]  # (V, E)
-        self.layers = [LayerWeights.from_tensors(self.tensors, layer) for layer in range(config.num_hidden_layers)]
+        self.layers = layers_of(self.tensors, config.num_hidden_layers)
         self.norm = tensors["norm.weight"]  # (E,)
         # The packed decode step knows our own blocks, and dtypes in which no operation needs a rounding of its own.
         self._packs = blocks == Blocks() and self.dtype.itemsize > 2

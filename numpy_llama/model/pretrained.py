@@ -18,6 +18,8 @@ from numpy_llama.model.config_labels import agree_on_labels
 from numpy_llama.model.generation_config import GenerationConfig
 from numpy_llama.model.grouped_query import mean_pool_key_value_heads
 from numpy_llama.model.outputs import ModelOutput
+from numpy_llama.model.quantization import config_saying, quantization_asked_for, quantization_of
+from numpy_llama.model.streamed_weights import in_memory
 from numpy_llama.model.weights import Tensors, body_shapes, check_layer_count, check_tensors, random_weights
 from numpy_llama.model.without_torch import WithoutTorch, check_loading_arguments
 from numpy_llama.precision import float_dtype
@@ -136,7 +138,7 @@ class LlamaPreTrainedModel(WithoutTorch):
         raises  LlamaError where the heads can't be shared out evenly
         source  Ainslie et al. 2023 (GQA), section 2.1
         """
-        config, tensors = mean_pool_key_value_heads(self.config, self.tensors, num_key_value_heads)
+        config, tensors = mean_pool_key_value_heads(self.config, in_memory(self.tensors), num_key_value_heads)
         return type(self)(config, tensors, blocks=self.blocks, generation_config=self.generation_config)
 
     # Files live a floor above; these two doors lead there.
@@ -149,49 +151,71 @@ class LlamaPreTrainedModel(WithoutTorch):
         *,
         seed: int = 0,
         blocks: Blocks | None = None,
+        weights: str = "load",
+        quantization: str | None = None,
+        group_size: int | None = None,
+        symmetric: bool | None = None,
         **config_changes: Any,
     ) -> Self:
-        """Load a checkpoint folder: config.json, model.safetensors, and generation_config.json where it is there.
+        """Load a checkpoint: a Hugging Face folder, or any other format that open_checkpoint reads.
 
         The checkpoint may be of another of the five classes: the body is found in it. What the head lacks is drawn
         afresh, and a warning lists it.
 
+        folder          or file, or the name of a model that is installed: storyteller, smollm2
         dtype           float64, float32, float16 or bfloat16: weights are converted to it, and the model computes in
-                        it; "auto" for the one they are stored in
+                        it; "auto" for the one they are stored in (float32 for quantized ones)
         seed            of what is drawn afresh
+        weights         "load" them all into memory, or "stream" them: they stay on disk, and one layer at a time is
+                        widened to the dtype, for a checkpoint larger than memory (model/streamed_weights.py)
+        quantization    "int8" or "int4": the matrices of attention and MLP are kept in so many bits and dequantized a
+                        layer at a time (model/quantization.py). A checkpoint that is stored so is loaded so without it
+        group_size      32, 64 or 128 (unless given) numbers of a row that share a scale
+        symmetric       whether 0 stays 0; False unless given
         config_changes  fields of LlamaConfig other than config.json says: num_labels=3
         raises          LlamaError naming file and tensor for whatever is missing, damaged or doesn't fit
         warns           LlamaWarning listing the weights of the head that aren't in the checkpoint
         """
-        from numpy_llama.checkpoints.folder import read_folder
+        from numpy_llama.checkpoints.known_models import checkpoint_path
+        from numpy_llama.checkpoints.load import load_checkpoint
 
         check_loading_arguments(config_changes)
-        checkpoint = read_folder(as_path(folder), cls, dtype, seed, config_changes)
+        asked_for = quantization_asked_for(quantization, group_size, symmetric)
+        checkpoint = load_checkpoint(checkpoint_path(folder), cls, dtype, seed, config_changes, weights, asked_for)
         model = cls(
             checkpoint.config,
             checkpoint.tensors,
             blocks=blocks,
             generation_config=checkpoint.generation_config,
-            source=checkpoint.weights_path,
+            source=checkpoint.weights_path if weights == "load" else None,  # None: each matrix is checked when used
         )
         model.name_or_path = str(folder)
         return model
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    def save_pretrained(self, folder: str | Path, max_shard_size: int | str = "50GB") -> None:
         """Write config.json, generation_config.json and model.safetensors, in the model's dtype.
 
-        Transformers reads the folder, too. Each file is replaced whole; a crash leaves the old one.
+        Transformers reads the folder, too, unless the model is quantized (checkpoints/quantized.py). Each file is
+        replaced whole; a crash leaves the old one.
 
-        raises  LlamaError where config or tensors were changed into something that couldn't be loaded, before anything
-                is written
+        max_shard_size  bytes, or a text such as "5GB"; a larger model is written in several files, listed in
+                        model.safetensors.index.json
+        raises          LlamaError where config or tensors were changed into something that couldn't be loaded, before
+                        anything is written
         """
-        check_tensors(self.tensors, self.tensor_shapes(self.config), "tensors")
+        tensors = in_memory(self.tensors)
+        check_tensors(tensors, self.tensor_shapes(self.config), "tensors")
         _check_type("generation_config", self.generation_config, Mapping)
-        from numpy_llama.checkpoints.folder import write_folder
+        config = config_saying(quantization_of(tensors), self.config)
+        from numpy_llama.checkpoints.quantized import stored_parts
+        from numpy_llama.checkpoints.write_folder import write_folder
 
         said = self.generation_config != _without_file(self.config)
         generation_config = self.generation_config if said else {}
-        write_folder(as_path(folder), type(self).__name__, self.config, self.tensors, generation_config)
+        tensors = stored_parts(tensors)
+        sizes = {name: tensor.nbytes for name, tensor in tensors.items()}
+        arguments = (type(self).__name__, config, sizes, tensors.__getitem__, generation_config, max_shard_size)
+        write_folder(as_path(folder), *arguments)
 
 
 def _without_file(config: LlamaConfig) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from numpy_llama.blocks.quantized_weight import QuantizedWeight
 from numpy_llama.errors import LlamaError
 from numpy_llama.model.config import LlamaConfig
+from numpy_llama.model.quantization import is_quantizable
 from numpy_llama.precision import DTYPES
 
 Tensors = Mapping[str, np.ndarray]
@@ -65,10 +67,61 @@ class LayerWeights:
 
 def _packed(tensors: dict[str, np.ndarray], names: list[str]) -> np.ndarray:
     """One array with the rows of several; each tensor becomes the view of its part, so that no number is held twice."""
-    whole = np.concatenate([tensors[name] for name in names])
-    parts = np.split(whole, np.cumsum([len(tensors[name]) for name in names])[:-1])
-    tensors.update(zip(names, parts, strict=True))
+    parts = [tensors[name] for name in names]
+    if _is_split_up(parts):
+        whole = parts[0].base
+        assert whole is not None
+        return whole
+    whole = np.concatenate(parts)
+    tensors.update(zip(names, _split_up(whole, [len(part) for part in parts]), strict=True))
     return whole
+
+
+def _split_up(whole: np.ndarray, heights: list[int]) -> list[np.ndarray]:
+    """Views of so many rows each, one below the other."""
+    return np.split(whole, np.cumsum(heights)[:-1])
+
+
+def _is_split_up(parts: list[np.ndarray]) -> bool:
+    """Whether arrays are the views that _split_up makes, and all of them."""
+    whole = parts[0].base
+    heights = [len(part) for part in parts]
+    if not isinstance(whole, np.ndarray) or whole.shape != (sum(heights), *parts[0].shape[1:]):
+        return False
+    expected = [part.__array_interface__ for part in _split_up(whole, heights)]
+    return whole.flags.c_contiguous and [part.__array_interface__ for part in parts] == expected
+
+
+def room_for_weights(shapes: Shapes, dtype: np.dtype) -> dict[str, np.ndarray]:
+    """Arrays to read weights into, laid out as LayerWeights wants them, so that packing them later copies nothing.
+
+    shapes  of tensors under the names of any of the five models; query, key and value of a layer lie one below the
+            other, as do gate and up
+    raises  LlamaError where a tensor is larger than the memory
+    """
+    tensors: dict[str, np.ndarray] = {}
+    for name, shape in shapes.items():
+        if name in tensors:
+            continue
+        group = _packed_with(name)
+        group = group if all(one in shapes and shapes[one][1:] == shape[1:] for one in group) else [name]
+        heights = [shapes[one][0] for one in group]
+        try:
+            whole = np.empty((sum(heights), *shape[1:]), dtype)
+        except (MemoryError, ValueError):  # ValueError is what NumPy says of sizes past any machine's
+            expected = "a tensor that memory has room for"
+            raise LlamaError("too large", where=name, expected=expected, found=shape) from None
+        tensors.update(zip(group, _split_up(whole, heights) if len(group) > 1 else [whole], strict=True))
+    return {name: tensors[name] for name in shapes}
+
+
+def _packed_with(name: str) -> list[str]:
+    """The tensors that stand in one array with one, itself among them."""
+    for parts in (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj")):
+        for part in parts:
+            if f".{part}." in name:
+                return [name.replace(f".{part}.", f".{other}.") for other in parts]
+    return [name]
 
 
 def body_shapes(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -116,11 +169,12 @@ def count_parameters(config: LlamaConfig) -> int:
 
 def check_tensors(tensors: Tensors, expected: Shapes, where: object) -> None:
     """Hold tensors to what is expected: none missing, none surplus, all of one dtype, each of its shape, no NaN,
-    no infinity.
+    no infinity. Quantized ones are held to the same, but for their numbers, which they have seen to themselves.
 
     raises  LlamaError naming the place, the tensor, what was expected and what was found
     """
-    for name, tensor in tensors.items():
+    arrays = {name: one for name, one in tensors.items() if not (is_quantizable(name) and _is_quantized(one))}
+    for name, tensor in arrays.items():
         if isinstance(tensor, np.matrix | np.ma.MaskedArray):  # which have other ideas of a product
             found = type(tensor).__name__
             raise LlamaError("wrong type", where=f"{where}: {name}", expected="a plain array", found=found)
@@ -133,7 +187,7 @@ def check_tensors(tensors: Tensors, expected: Shapes, where: object) -> None:
     if len(dtypes) > 1:
         raise LlamaError("weights of several dtypes", where=where, expected="one", found=", ".join(dtypes))
     check_shapes({name: tensor.shape for name, tensor in tensors.items()}, expected, where)
-    for name, tensor in tensors.items():
+    for name, tensor in arrays.items():
         finite = np.isfinite(tensor)
         if not finite.all():
             index = tuple(int(i) for i in np.argwhere(~finite)[0])
@@ -143,6 +197,10 @@ def check_tensors(tensors: Tensors, expected: Shapes, where: object) -> None:
                 expected="finite weights",
                 found=f"{np.count_nonzero(~finite)} of {tensor.size} that aren't",
             )
+
+
+def _is_quantized(tensor: object) -> bool:
+    return isinstance(tensor, QuantizedWeight)
 
 
 def check_shapes(shapes: Shapes, expected: Shapes, where: object) -> None:

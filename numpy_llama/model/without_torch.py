@@ -31,7 +31,8 @@ ARGUMENTS = {
     "attn_implementation": _ONE_ATTENTION,
     **dict.fromkeys(("device", "device_map", "low_cpu_mem_usage"), _ONE_MEMORY),
     **dict.fromkeys(("trust_remote_code", "local_files_only", "cache_dir", "revision", "token"), _ON_DISK),
-    "quantization_config": _LOAD_IN_DTYPE,
+    "gguf_file": "the path of the file itself in the folder's place",
+    "quantization_config": "quantization='int4' or 'int8', group_size=…, symmetric=…",
 }
 
 

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from numpy_llama.checkpoints.auto import checkpoint_path, tokenizer_of
+from numpy_llama.checkpoints.auto import tokenizer_of
+from numpy_llama.checkpoints.known_models import checkpoint_path
 from numpy_llama.errors import LlamaError
 from numpy_llama.model.arguments import as_integers
 from numpy_llama.model.causal_lm import LlamaForCausalLM
@@ -29,7 +30,7 @@ from numpy_llama.model.packing import packed_mask
 from numpy_llama.model.pretrained import LlamaPreTrainedModel
 from numpy_llama.probe import Call, observe
 from numpy_llama.study.mask_text import mask_text, terminal_colors, terminal_encoding, terminal_width
-from numpy_llama.tokenizer import LlamaTokenizer
+from numpy_llama.tokenizer import Tokenizer
 from numpy_llama.tokenizer.batch import checked_side, pad_rows
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ class AttentionMaskVisualizer:
     raises     LlamaError where there is no such folder, or it holds no Llama
     """
 
-    def __init__(self, model: str | Path | LlamaPreTrainedModel, tokenizer: str | Path | LlamaTokenizer | None = None):
-        self.tokenizer: LlamaTokenizer | None = None
+    def __init__(self, model: str | Path | LlamaPreTrainedModel, tokenizer: str | Path | Tokenizer | None = None):
+        self.tokenizer: Tokenizer | None = None
         if isinstance(model, LlamaPreTrainedModel):
             self.model = model
             if tokenizer is not None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from numpy_llama.checkpoints.folder import checked_table
-from numpy_llama.errors import LlamaError
+from numpy_llama.checkpoints.load import checked_table
+from numpy_llama.checkpoints.reader import open_checkpoint
 from numpy_llama.model.config import LlamaConfig
 from numpy_llama.model.weights import count_parameters, tensor_shapes
 from numpy_llama.precision import DTYPES
@@ -71,31 +71,34 @@ def cache_bytes(config: LlamaConfig, tokens: int, dtype: str) -> int:
 
 @dataclass(frozen=True)
 class CheckpointFacts:
-    """What the config and the header of a checkpoint's weights say.
+    """What the config and the headers of a checkpoint's weights say.
 
-    stored_dtypes  {safetensors' name of a dtype: numbers stored in it}
-    file_bytes     size of the weights' file
+    format         "Hugging Face", "GGUF", "llama2.c" or "Meta"
+    files          that hold the weights
+    stored_dtypes  {the format's name of a dtype: numbers stored in it}
+    file_bytes     size of all the files
     """
 
     config: LlamaConfig
-    weights_path: Path
+    format: str
+    files: tuple[Path, ...]
     stored_dtypes: dict[str, int]
     file_bytes: int
 
 
-def inspect_folder(folder: Path) -> CheckpointFacts:
-    """Read config.json and the header of model.safetensors, and hold one to the other; no weight is read.
+def inspect_checkpoint(path: Path) -> CheckpointFacts:
+    """Read config and headers of a checkpoint, and hold one to the other; no weight is read.
 
     raises  LlamaError where either is missing, damaged, or doesn't fit the other
     """
-    if not folder.is_dir():
-        raise LlamaError("no such checkpoint folder", where=folder)
-    config = LlamaConfig.from_pretrained(folder)
-    path = folder / "model.safetensors"
+    checkpoint = open_checkpoint(path)
     stored: dict[str, int] = {}
-    for tensor in checked_table(path, config).values():
+    for tensor in checked_table(checkpoint).values():
         stored[tensor.dtype] = stored.get(tensor.dtype, 0) + int(np.prod(tensor.shape, dtype=object))
-    return CheckpointFacts(config, path, stored, path.stat().st_size)
+    files = checkpoint.files
+    return CheckpointFacts(
+        checkpoint.config, checkpoint.format, files, stored, sum(file.stat().st_size for file in files)
+    )
 
 
 def inspect_model(config: LlamaConfig, context: int | None = None) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 
+from numpy_llama.tokenizer.piece_list import PieceList
 from numpy_llama.tokenizer.sentencepiece_model import PieceType, SentencePieceModel, byte_piece
 
 SPACE = "\u2581"  # ▁, how a vocabulary writes a space
@@ -87,7 +88,7 @@ def rank_by_score(model: SentencePieceModel) -> Rank:
     return lambda left, right: ranks.get(left + right)
 
 
-def rank_by_merges(model: SentencePieceModel) -> Rank:
+def rank_by_merges(model: SentencePieceModel | PieceList) -> Rank:
     """transformers 5's order: low piece numbers first, then short left halves. Scores don't count."""
     longest = max(map(len, model.pieces))
     ranks = {piece: number * (longest + 1) for number, piece in enumerate(model.pieces)}
@@ -114,8 +115,7 @@ class BytePairEncoding:
     is merged in one.
     """
 
-    def __init__(self, model: SentencePieceModel, rank: Rank):
-        self.model = model
+    def __init__(self, model: SentencePieceModel | PieceList, rank: Rank):
         self.rank = rank
         self.id_of = {piece: index for index, piece in enumerate(model.pieces)}
         crossing = re.compile(f"[^{SPACE}]{SPACE}").search
@@ -157,6 +157,7 @@ class SentencePieceBPE(BytePairEncoding):
 
     def __init__(self, model: SentencePieceModel):
         super().__init__(model, rank_by_score(model))
+        self.model = model
         self._kept_whole = {model.pieces[i] for i in model.ids_of(PieceType.USER_DEFINED)}
         longest_first = sorted(self._kept_whole, key=len, reverse=True)
         self._symbol = re.compile("|".join([*map(re.escape, longest_first), "."]), re.DOTALL)
@@ -215,19 +216,36 @@ class MergeListBPE(BytePairEncoding):
 
     Characters become bytes before the merging, not after. Where the vocabulary has no bytes, an unknown
     character is dropped without a trace.
+
+    merges  best first; None: the order that transformers makes of a tokenizer.model
+    never   ids of pieces that no text may become, though it spells them: "<s>" stays < s >
     """
 
-    def __init__(self, model: SentencePieceModel, merges: Iterable[tuple[str, str]] | None = None):
-        super().__init__(model, rank_by_merges(model) if merges is None else rank_by_list(merges))
+    def __init__(
+        self,
+        model: SentencePieceModel | PieceList,
+        merges: Iterable[tuple[str, str]] | None = None,
+        never: Iterable[int] = (),
+    ):
+        by_order = rank_by_merges(model) if merges is None else rank_by_list(merges)
+        forbidden = frozenset(model.pieces[index] for index in never if index < len(model.pieces))
+        rank = by_order if not forbidden else _without(by_order, forbidden)
+        super().__init__(model, rank)
+        self._characters = {piece for piece in self.id_of if len(piece) == 1} - forbidden
         # A dropped character brings its neighbours together, across the end of a word if need be.
         self._one_by_one = self._one_by_one and model.byte_fallback
 
     def encode_word(self, word: str) -> list[int]:
         symbols: list[str] = []
         for character in word:
-            if character in self.id_of:
+            if character in self._characters:
                 symbols.append(character)
             else:
                 spelled = [byte_piece(byte) for byte in character.encode("utf-8")]
                 symbols += spelled if all(piece in self.id_of for piece in spelled) else []
         return [self.id_of[symbol] for symbol in merge(symbols, self.rank)]
+
+
+def _without(rank: Rank, forbidden: frozenset[str]) -> Rank:
+    """The same order, but some pieces are never made."""
+    return lambda left, right: None if left + right in forbidden else rank(left, right)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from numpy_llama import LlamaConfig, LlamaError, LlamaForCausalLM, embedded_model_folder
-from numpy_llama.checkpoints import folder as folder_module
+from numpy_llama.checkpoints import write_folder as writer
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_a_crash_while_saving_leaves_the_old_checkpoint_whole(saved, make_model,
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(folder_module, "save_file", half_then_crash)
+    monkeypatch.setattr(writer, "save_file", half_then_crash)
     with pytest.raises(KeyboardInterrupt):
         make_model(seed=1).save_pretrained(saved)
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before

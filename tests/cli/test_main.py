@@ -100,7 +100,7 @@ def test_out_of_memory_is_no_traceback(command, monkeypatch):
     def run(*arguments):
         raise MemoryError
 
-    monkeypatch.setattr("numpy_llama.study.inspection.inspect_folder", run)
+    monkeypatch.setattr("numpy_llama.study.inspection.inspect_checkpoint", run)
     assert command("inspect") == (2, "", "numpy-llama: not enough memory\n")
 
 

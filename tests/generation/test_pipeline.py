@@ -202,14 +202,11 @@ def test_a_tokenizer_may_be_given_by_its_folder(storyteller):
 @pytest.mark.parametrize(
     ("prompts", "options", "message"),
     [
-        (3, {}, "prompts: no prompt; expected a str or a list of str, found int"),
+        (3, {}, r"prompts: no prompt; expected a str, a chat \(a list of messages\), or a list of such, found int"),
         (["a", None], {}, r"prompts\[1\]: no prompt; expected a str, found NoneType"),
-        (
-            [{"role": "user", "content": "hi"}],
-            {},
-            r"prompts\[0\]: chats aren't implemented; expected a str, found dict",
-        ),
-        ([[{"role": "user", "content": "hi"}]], {}, "chats aren't implemented"),
+        ([{"role": "user"}], {}, r"prompts\[0\]: no message; expected role and content, found 'role'"),
+        ([[{"role": "user", "content": "hi"}], "b"], {}, r"prompts\[1\]: no chat; expected a list of messages"),
+        ([{"role": "user", "content": "hi"}], {}, "chat_template: this tokenizer has no chat template"),
         ("a", {"max_new_token": 3}, "max_new_token=…"),
         ("a", {"return_tensors": True, "return_full_text": False}, "return_tensors: two kinds"),
         ("a", {"seed": -1}, "seed: impossible value"),
@@ -257,3 +254,34 @@ def test_a_model_that_was_loaded_knows_where_its_tokenizer_lies(storyteller):
 def test_an_option_that_nobody_has_is_refused_before_a_text_comes(option, message):
     with pytest.raises(LlamaError, match=message):
         pipeline("text-generation", **option)
+
+
+@pytest.fixture
+def chatting(storyteller):
+    """A pipeline whose tokenizer has a chat template, made up for the model on board."""
+    tokenizer = LlamaTokenizer.from_pretrained(embedded_model_folder())
+    tokenizer.chat_template = "{{ bos_token }}{% for m in messages %} {{ m.content }}{% endfor %}"
+    tokenizer.pad_token = "</s>"
+    return pipeline("text-generation", storyteller, tokenizer)
+
+
+def test_a_chat_comes_back_with_the_answer_as_one_message_more(chatting):
+    pytest.importorskip("jinja2")
+    chat = [{"role": "system", "content": "Once upon a time"}, {"role": "user", "content": "there was"}]
+    (answer,) = chatting(chat, **GREEDY)
+    (told,) = chatting("Once upon a time there was", return_full_text=False, **GREEDY)
+    assert answer == {"generated_text": [*chat, {"role": "assistant", "content": told["generated_text"]}]}
+    assert chatting(chat, return_full_text=False, **GREEDY) == [told]
+    assert chatting([chat, chat[1:]], **GREEDY) == [chatting(chat, **GREEDY), chatting(chat[1:], **GREEDY)]
+    assert chatting([chat, chat[1:]], batch_size=2, **GREEDY) == [[answer], chatting(chat[1:], **GREEDY)]
+
+
+def test_a_chat_that_ends_with_the_answer_begun_comes_back_with_it_continued(chatting):
+    pytest.importorskip("jinja2")
+    chat = [{"role": "user", "content": "Once upon"}, {"role": "assistant", "content": "a time"}]
+    (answer,) = chatting(chat, **GREEDY)
+    (told,) = chatting("Once upon a time", return_full_text=False, **GREEDY)
+    assert answer["generated_text"] == [chat[0], {"role": "assistant", "content": "a time" + told["generated_text"]}]
+    (more,) = chatting(chat, continue_final_message=False, **GREEDY)
+    assert more["generated_text"][:2] == chat
+    assert len(more["generated_text"]) == 3

@@ -126,3 +126,46 @@ def test_the_picture_of_a_mask_has_their_squares():
     theirs = [[square == "■" for square in row.split()] for row in rows]
     ours = AttentionMaskVisualizer(folder).view("Once upon a time there was").visible[0]
     np.testing.assert_array_equal(theirs, ours[:-1, :-1])
+
+
+CHATS = [
+    [{"role": "user", "content": "Once upon a time"}],
+    [{"role": "system", "content": "One day"}, {"role": "user", "content": ", Mia"}],
+    [{"role": "user", "content": "Once"}, {"role": "assistant", "content": "upon a time"}],
+]
+
+
+@pytest.fixture(scope="module")
+def chatting(tmp_path_factory):
+    """Ours and theirs with a chat template, made up for the model on board."""
+    pytest.importorskip("jinja2", reason="needs the chat extra")
+    folder = tmp_path_factory.mktemp("chat")
+    model = numpy_llama.LlamaForCausalLM.from_pretrained(embedded_model_folder())
+    model.save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(embedded_model_folder())
+    tokenizer.chat_template = "{{ bos_token }}{% for m in messages %} {{ m.content }}{% endfor %}"
+    tokenizer.pad_token = "</s>"
+    tokenizer.save_pretrained(folder)
+    theirs = transformers.pipeline("text-generation", model=str(folder), dtype="float32", device="cpu")
+    return pipeline("text-generation", model=str(folder)), theirs
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"return_full_text": False},
+        {"return_tensors": True},
+        {"continue_final_message": False},
+        {"num_beams": 2, "num_return_sequences": 2},
+        {"tools": [], "documents": [{"title": "a", "text": "b"}]},
+        {"tokenizer_encode_kwargs": {"chat_template": "{{ bos_token }} {{ messages[-1].content }}"}},
+    ],
+)
+def test_chats(chatting, options):
+    ours, theirs = chatting
+    for chat in CHATS:
+        assert ours(chat, **GREEDY, **options) == theirs(chat, **GREEDY, **options)
+    assert ours(CHATS, **GREEDY, **options) == theirs(CHATS, **GREEDY, **options)
+    if "return_tensors" not in options:
+        assert ours(CHATS, batch_size=2, **GREEDY, **options) == theirs(CHATS, batch_size=2, **GREEDY, **options)

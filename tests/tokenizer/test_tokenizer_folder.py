@@ -132,7 +132,6 @@ def test_saving_leaves_the_old_file_where_it_fails(folder, monkeypatch):
         ({"padding_side": "up"}, "padding_side: no such side"),
         ({"bos_token": 5}, "bos_token: no token"),
         ({"bos_token": ""}, "bos_token: no token"),
-        ({"pad_token": {"content": "<p>", "single_word": True}}, "single_word isn't implemented"),
         ({"added_tokens_decoder": []}, "added_tokens_decoder: wrong kind"),
         ({"added_tokens_decoder": {"x": "<y>"}}, "no token id"),
         ({"additional_special_tokens": "<y>"}, "additional_special_tokens: wrong kind"),
@@ -154,8 +153,11 @@ def test_settings_that_are_no_json_object_are_refused(folder, text):
 def test_what_isnt_there_is_named(tmp_path, folder):
     with pytest.raises(LlamaError, match="nowhere: no such folder"):
         LlamaTokenizer.from_pretrained(tmp_path / "nowhere")
-    (folder / "tokenizer.model").rename(folder / "tokenizer.json")
-    with pytest.raises(LlamaError, match=r"tokenizer\.model: no such file.*found tokenizer\.json"):
+    (folder / "tokenizer.model").rename(folder / "tokenizer.old")
+    with pytest.raises(LlamaError, match=r"tokenizer\.model: no such file.*found tokenizer\.old"):
+        LlamaTokenizer.from_pretrained(folder)
+    (folder / "tokenizer.old").rename(folder / "tokenizer.json")
+    with pytest.raises(LlamaError, match=r"tokenizer\.json: not valid JSON"):
         LlamaTokenizer.from_pretrained(folder)
 
 
