@@ -61,7 +61,7 @@ class Screen:
             print(flush=True)
             return
         print()
-        lines = Lines(min(shutil.get_terminal_size().columns, WIDEST) - 1)
+        lines = self._lines()
         try:
             for piece in pieces:
                 print(lines.push(_printable(piece)), end="", flush=True)
@@ -71,8 +71,12 @@ class Screen:
     def remark(self, text: str) -> None:
         """A line about the chat, not of it; on a terminal alone."""
         if self.is_terminal:
-            lines = "\n".join(INDENT + line for line in text.split("\n"))
-            print(f"\033[2m{lines}\033[0m\n" if self._styled else f"{lines}\n", flush=True)
+            lines = self._lines()
+            broken = lines.push(text) + lines.finish()
+            print(f"\033[2m{broken}\033[0m\n" if self._styled else f"{broken}\n", flush=True)
+
+    def _lines(self) -> "Lines":
+        return Lines(min(shutil.get_terminal_size().columns, WIDEST) - 1)
 
     def space(self) -> None:
         """An empty line, on a terminal."""

@@ -15,7 +15,8 @@ let what a user types end the user's turn. Two ways to rule it out:
     tokenizer.plain_ids(text)                            nor any other added token
 
 Both hold for every text, where transformers' `split_special_tokens` has a hole: if a special token is in the
-vocabulary itself, its spelling may still be merged together. Here its pieces stay apart.
+vocabulary itself, its spelling may still be merged together. Here its pieces stay apart. (One that is a single byte has
+no pieces; such a vocabulary is refused where this is asked for.)
 """
 
 import codecs
@@ -37,7 +38,8 @@ from numpy_llama.tokenizer.pre_tokenizers import GPT2, PreTokenizer, read_pre_to
 class ByteLevelTokenizer(Tokenizer):
     """The tokenizer of Llama 3 and of every model with a byte-level BPE vocabulary.
 
-    decode(encode(s)) == s for every s in Unicode's form NFC, where the vocabulary has all 256 bytes (Llama 3's has).
+    decode(encode(s, add_special_tokens=False)) == s for every s, where the vocabulary has all 256 bytes (Llama 3's has)
+    and neither nfc nor add_prefix_space nor an added token that takes the spaces around it changes the text.
 
     vocab           {token: id}, or a list of tokens by id; each byte is written as the character that stands for it
     merges          pairs of tokens, best first ("Ġ t" or ("Ġ", "t")). None: the pair goes first that makes the token
@@ -84,6 +86,7 @@ class ByteLevelTokenizer(Tokenizer):
         self.unknown = unknown
         self.fuse_unknown = bool(fuse_unknown)
         self._cut: PreTokenizer = read_pre_tokenizer(self.pre_tokenizer, f"{source}: pre_tokenizer")
+        self._mergers: dict[frozenset[int], ByteLevelBPE] = {}  # by the ids that may not come about
         self._vocabulary = {token: index for index, token in enumerate(tokens)}
         if unknown is not None and unknown not in self._vocabulary:
             raise LlamaError("not in the vocabulary", where=f"{source}: unk_token", found=repr(unknown)[:80])
@@ -115,30 +118,8 @@ class ByteLevelTokenizer(Tokenizer):
 
     # Text to ids
 
-    def plain_ids(self, text: str) -> list[int]:
-        """The ids of a text in which nothing is looked for, with nothing around: none is that of an added token.
-
-        For what a stranger typed, in a prompt whose control tokens are ours.
-
-        raises  LlamaError where text is no string, or no text; or where an added token is a single byte
-        """
-        self._check_text(text)
-        return self._without_added.encode(self._cut([self._normalized(text)])) if text else []
-
-    def _text_ids(self, text: str, split_special_tokens: bool | None = None) -> list[int]:
-        self._check_text(text)
-        split = self.split_special_tokens if split_special_tokens is None else bool(split_special_tokens)
-        merging = self._without_special if split else self._bpe
-        ids: list[int] = []
-        for _, part in self._added_tokens.split(text, keep_special=not split):
-            ids += [part] if isinstance(part, int) else merging.encode(self._cut([part]))
-        return ids
-
     def _stretch_ids(self, text: str, at_start: bool, never: frozenset[int]) -> list[int]:
-        merging = (
-            self._bpe if not never else self._without_added if never >= self._added.keys() else self._without_special
-        )
-        return merging.encode(self._cut([text]))
+        return self._merging(never).encode(self._cut([self._normalized(text)]))
 
     def _normalized(self, text: str) -> str:
         return unicodedata.normalize("NFC", text) if self.nfc else text
@@ -161,27 +142,17 @@ class ByteLevelTokenizer(Tokenizer):
     def _rank(self) -> Rank:
         return rank_by_number(self._vocabulary) if self.merges is None else rank_by_list(self.merges)
 
-    def _merging(self, never: Iterable[int] = ()) -> ByteLevelBPE:
-        return ByteLevelBPE(
-            self._vocabulary,
-            self._rank,
-            whole_words=self.ignore_merges,
-            unknown=self.unknown,
-            fuse_unknown=self.fuse_unknown,
-            never=never,
-        )
-
-    @cached_property
-    def _bpe(self) -> ByteLevelBPE:
-        return self._merging()
-
-    @cached_property
-    def _without_special(self) -> ByteLevelBPE:
-        return self._merging(index for index, token in self._added.items() if token.special)
-
-    @cached_property
-    def _without_added(self) -> ByteLevelBPE:
-        return self._merging(self._added)
+    def _merging(self, never: frozenset[int]) -> ByteLevelBPE:
+        if never not in self._mergers:
+            self._mergers[never] = ByteLevelBPE(
+                self._vocabulary,
+                self._rank,
+                whole_words=self.ignore_merges,
+                unknown=self.unknown,
+                fuse_unknown=self.fuse_unknown,
+                never=never,
+            )
+        return self._mergers[never]
 
     @cached_property
     def _added_tokens(self) -> AddedTokens:
@@ -189,8 +160,7 @@ class ByteLevelTokenizer(Tokenizer):
 
     def _forget(self) -> None:
         super()._forget()
-        for name in ("_without_special", "_without_added"):
-            self.__dict__.pop(name, None)
+        self._mergers.clear()
 
 
 class ByteStreamDecoder:

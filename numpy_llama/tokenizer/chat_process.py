@@ -65,7 +65,8 @@ class _Process:
 
     def ask(self, request: bytes) -> dict[str, Any]:
         with self._lock:
-            if self._process is None or self._owner != os.getpid():  # a fork must not share a pipe
+            is_ours = self._owner == os.getpid()  # a fork must not share a pipe
+            if self._process is None or not is_ours or self._process.poll() is not None:
                 self._start()
             answer = self._exchange(request, SECONDS)
             if answer is None:

@@ -181,7 +181,7 @@ def test_on_a_terminal_ctrl_c_stops_an_answer_and_ctrl_d_ends_the_chat(chatty):
         os.write(terminal, b"\x03")
         until("of 512 in the context\n\n› ")
         os.write(terminal, b"/nothing\n")
-        until("for a /\n\n› ")
+        until("/\n\n› ")
         os.write(terminal, b"\x04")
         until("what is never said", 20)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

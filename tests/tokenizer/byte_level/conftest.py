@@ -145,6 +145,10 @@ AWKWARD = (
 )
 
 
+JUDGES = {pattern: pre_tokenizers.Split(Regex(pattern), "removed") for pattern in (r"\p{L}", r"\p{N}")}
+DIGITS = pre_tokenizers.Digits(True)
+
+
 @cache
 def classified_alike(character: str) -> bool:
     """Whether the judge's edition of Unicode and regex's say the same of a character: is it a letter, is it a number.
@@ -153,15 +157,12 @@ def classified_alike(character: str) -> bool:
     """
     import regex
 
-    return all(
-        bool(regex.match(pattern, character))
-        == (not pre_tokenizers.Split(Regex(pattern), "removed").pre_tokenize_str(character))
-        for pattern in (r"\p{L}", r"\p{N}")
-    ) and (bool(regex.match(r"\p{N}", character)) == _digit(character))
-
-
-def _digit(character: str) -> bool:
-    return len(pre_tokenizers.Digits(True).pre_tokenize_str(f"x{character}")) == 2
+    number = bool(regex.match(r"\p{N}", character))
+    judged = (
+        bool(regex.match(pattern, character)) != bool(judge.pre_tokenize_str(character))
+        for pattern, judge in JUDGES.items()
+    )
+    return all(judged) and number == (len(DIGITS.pre_tokenize_str(f"x{character}")) == 2)
 
 
 def is_old(character: str) -> bool:
