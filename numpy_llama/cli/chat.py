@@ -66,7 +66,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> Parser:
         help=f"end an answer after N tokens; default: {LONGEST_ANSWER}",
     )  # fmt: skip
     parser.add_argument("--quiet", action="store_true", help="the words alone, without speed and seed")
-    add_choice(parser)
+    add_choice(parser, "0.8, with --seed or another of these; without, nothing is drawn")
     return parser
 
 
@@ -90,6 +90,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
         raise LlamaError(error.what, where=f"--model {arguments.model}", expected=expected) from None
     model = LlamaForCausalLM.from_pretrained(folder, arguments.dtype)
+    asked = ("seed", "temperature", "top_k", "top_p", "min_p")
+    if model.generation_config.get("do_sample") is None and all(getattr(arguments, name) is None for name in asked):
+        arguments.greedy = True  # small models that draw freely talk beside the point
     settings = chosen_settings(arguments, model.generation_config)
     settings["max_new_tokens"] = arguments.max_new_tokens
     seed = random.SystemRandom().randrange(FRESH_SEEDS) if arguments.seed is None else arguments.seed

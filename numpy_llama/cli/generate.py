@@ -73,8 +73,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> Parser:
     return parser
 
 
-def add_choice(parser: argparse.ArgumentParser) -> None:
-    """--seed, --greedy, and the rules that change what is drawn"""
+def add_choice(parser: argparse.ArgumentParser, unsaid: str = str(DEFAULT_TEMPERATURE)) -> None:
+    """--seed, --greedy, and the rules that change what is drawn.
+
+    unsaid  the temperature where neither the command line nor the model says one, in words
+    """
     choice = parser.add_argument_group(
         "how a token is chosen",
         "Defaults are those of the model's generation_config.json. Each rule changes\n"
@@ -91,7 +94,7 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     choice.add_argument(
         "--temperature", type=non_negative_number, metavar="T",
         help="divide scores by T: below 1 safer, above 1 wilder; 0 is --greedy; "
-        f"default where the model says nothing: {DEFAULT_TEMPERATURE}",
+        f"default where the model says nothing: {unsaid}",
     )  # fmt: skip
     choice.add_argument(
         "--top-k",

@@ -55,12 +55,12 @@ def written_alike(ours):
     return not ours.nfc or all(unicodedata.is_normalized("NFC", content) for content in contents)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_any_text_in_any_vocabulary(any_json, jsons, texts, data):
     ours, judge = any_json(data.draw(jsons))
     again = Tokenizer.from_str(byte_level_json_bytes(ours).decode())
-    for text in data.draw(st.lists(texts, min_size=1, max_size=4)):
+    for text in data.draw(st.lists(texts, min_size=1, max_size=2)):
         if ours.nfc and not unicodedata.is_normalized("NFC", text):
             text = "".join(filter(str.isascii, text)) + "e\u0301 \u212b"  # the two may know other editions of Unicode
         expected = judge.encode(text).ids
