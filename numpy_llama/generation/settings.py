@@ -11,9 +11,9 @@ from numpy_llama.errors import LlamaError, LlamaWarning
 from numpy_llama.generation.processors import LogitsRule, logits_rules
 from numpy_llama.generation.settings_checks import check_settings
 from numpy_llama.model.config import LlamaConfig, as_ids
+from numpy_llama.model.generation_config import SPECIAL_TOKENS
 
 DEFAULT_NEW_TOKENS = 20  # as Transformers, where nothing is said
-SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 # Settings of Transformers' generate that change tokens where they aren't at these values, and that we don't have.
 _NOT_OURS: dict[str, tuple[Any, ...]] = {

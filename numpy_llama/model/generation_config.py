@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from numpy_llama.files import as_path, read_json, write_json
+from numpy_llama.model.config import LlamaConfig
 
 FILE = "generation_config.json"
+SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 class GenerationConfig(dict[str, Any]):
@@ -46,3 +48,9 @@ class GenerationConfig(dict[str, Any]):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write generation_config.json into a folder, which is made where it is missing."""
         write_json(as_path(folder) / FILE, self.to_dict())
+
+
+def without_file(config: LlamaConfig) -> dict[str, Any]:
+    """As Transformers, of a checkpoint without generation_config.json: special tokens of config.json, and a mark."""
+    ids = {name: getattr(config, name) for name in SPECIAL_TOKENS}
+    return {"_from_model_config": True, **{name: value for name, value in ids.items() if value is not None}}

@@ -15,7 +15,7 @@ from numpy_llama.model.arguments import switch
 from numpy_llama.model.config import LlamaConfig
 from numpy_llama.model.config_checks import check_config
 from numpy_llama.model.config_labels import agree_on_labels
-from numpy_llama.model.generation_config import GenerationConfig
+from numpy_llama.model.generation_config import GenerationConfig, without_file
 from numpy_llama.model.grouped_query import mean_pool_key_value_heads
 from numpy_llama.model.outputs import ModelOutput
 from numpy_llama.model.quantization import config_saying, quantization_asked_for, quantization_of
@@ -101,7 +101,7 @@ class LlamaPreTrainedModel(WithoutTorch):
             check_layer_count(tensors, config, source)
             check_tensors(tensors, self.tensor_shapes(config), source)
         self.config = config
-        said = _without_file(config) if generation_config is None else generation_config
+        said = without_file(config) if generation_config is None else generation_config
         self.generation_config: dict[str, Any] = GenerationConfig(said)
         self.dtype = next(iter(tensors.values())).dtype  # of weights, hidden states and outputs
         self._build(config, tensors, Blocks() if blocks is None else blocks)
@@ -210,18 +210,12 @@ class LlamaPreTrainedModel(WithoutTorch):
         from numpy_llama.checkpoints.quantized import stored_parts
         from numpy_llama.checkpoints.write_folder import write_folder
 
-        said = self.generation_config != _without_file(self.config)
+        said = self.generation_config != without_file(self.config)
         generation_config = self.generation_config if said else {}
         tensors = stored_parts(tensors)
         sizes = {name: tensor.nbytes for name, tensor in tensors.items()}
         arguments = (type(self).__name__, config, sizes, tensors.__getitem__, generation_config, max_shard_size)
         write_folder(as_path(folder), *arguments)
-
-
-def _without_file(config: LlamaConfig) -> dict[str, Any]:
-    """As Transformers, of a checkpoint without generation_config.json: special tokens of config.json, and a mark."""
-    ids = {name: getattr(config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    return {"_from_model_config": True, **{name: value for name, value in ids.items() if value is not None}}
 
 
 def _check_type(name: str, given: object, wanted: Any) -> None:

@@ -25,14 +25,13 @@ from heapq import heapify, heappop, heappush
 
 from numpy_llama.tokenizer.piece_list import PieceList
 from numpy_llama.tokenizer.sentencepiece_model import PieceType, SentencePieceModel, byte_piece
+from numpy_llama.tokenizer.word_cache import WordCache
 
 SPACE = "\u2581"  # ▁, how a vocabulary writes a space
 Rank = Callable[[str, str], int | None]  # of two neighbours: lower is merged sooner, None is never merged
 
 POSITION_BITS = 32
 POSITION_MASK = (1 << POSITION_BITS) - 1
-CACHED_WORDS = 1 << 16
-CACHED_LENGTH = 32  # characters; longer words hardly come twice
 
 
 def merge(symbols: list[str], rank: Rank, on_candidate: Callable[[str, str], None] | None = None) -> list[str]:
@@ -120,21 +119,11 @@ class BytePairEncoding:
         self.id_of = {piece: index for index, piece in enumerate(model.pieces)}
         crossing = re.compile(f"[^{SPACE}]{SPACE}").search
         self._one_by_one = SPACE in self.id_of and not any(map(crossing, model.pieces))
-        self._cache: dict[str, list[int]] = {}
+        self._cache = WordCache(self.encode_word)
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text whose spaces are already ▁. No special tokens are added or looked for."""
-        ids: list[int] = []
-        for word in self._words(text):
-            found = self._cache.get(word)
-            if found is None:
-                found = self.encode_word(word)
-                if len(word) <= CACHED_LENGTH:
-                    if len(self._cache) >= CACHED_WORDS:
-                        self._cache.clear()  # bounded memory, at the price of a little work
-                    self._cache[word] = found
-            ids += found
-        return ids
+        return self._cache.ids_of(self._words(text))
 
     def encode_word(self, word: str) -> list[int]:
         """The ids of a text, merged in one."""

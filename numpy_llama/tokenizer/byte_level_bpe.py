@@ -20,7 +20,8 @@ Sources: Radford et al. 2019, section 2.2; BPE of the `tokenizers` library; `tik
 from collections.abc import Iterable, Mapping
 
 from numpy_llama.errors import LlamaError
-from numpy_llama.tokenizer.bpe import CACHED_LENGTH, CACHED_WORDS, Rank, merge
+from numpy_llama.tokenizer.bpe import Rank, merge
+from numpy_llama.tokenizer.word_cache import WordCache
 
 
 def _byte_characters() -> list[str]:
@@ -97,21 +98,11 @@ class ByteLevelBPE:
         self._whole_words = whole_words
         self._unknown = unknown
         self._fuse_unknown = fuse_unknown
-        self._cache: dict[str, list[int]] = {}
+        self._cache = WordCache(self.encode_word)
 
     def encode(self, words: Iterable[str]) -> list[int]:
         """The ids of a text that was cut into words. A word that came before needn't be merged again."""
-        ids: list[int] = []
-        for word in words:
-            found = self._cache.get(word)
-            if found is None:
-                found = self.encode_word(word)
-                if len(word) <= CACHED_LENGTH:
-                    if len(self._cache) >= CACHED_WORDS:
-                        self._cache.clear()  # bounded memory, at the price of a little work
-                    self._cache[word] = found
-            ids += found
-        return ids
+        return self._cache.ids_of(words)
 
     def encode_word(self, word: str) -> list[int]:
         """The ids of one word: its bytes, merged until no two neighbours can be. n log n steps for n bytes."""

@@ -121,7 +121,7 @@ def test_going_word_by_word_changes_nothing(model, text):
 
 
 def test_the_memory_of_words_is_bounded(vocabulary, monkeypatch):
-    monkeypatch.setattr("numpy_llama.tokenizer.bpe.CACHED_WORDS", 10)
+    monkeypatch.setattr("numpy_llama.tokenizer.word_cache.CACHED_WORDS", 10)
     bpe = SentencePieceBPE(vocabulary.legacy.model)
     text = "".join(f"▁w{number}" for number in range(100)) * 2
     assert bpe.encode(text) == vocabulary.sentencepiece.encode(text.replace("▁", " ")[1:])
