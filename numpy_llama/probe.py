@@ -14,10 +14,11 @@ A block doesn't know in which layer it stands, so the name is put together from 
 scope and the model call are kept in one context variable, the only ambient state of the package.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -26,14 +27,18 @@ import numpy as np
 class Call:
     """Which call of the model a value belongs to.
 
-    index       0 for the first call inside `observe`, then 1, 2, …
-    past        tokens in the cache before the call: 0 in a prefill
-    new         tokens that the call adds: 1 in a decode step
+    index      0 for the first call inside `observe`, then 1, 2, …
+    past       tokens in the cache before the call: 0 in a prefill
+    new        tokens that the call adds: 1 in a decode step
+    arguments  what the model was given, checked and completed: input_ids, position_ids, attention_mask, …
+    config     of the model
     """
 
     index: int
     past: int
     new: int
+    arguments: Any = None
+    config: Any = None
 
     @property
     def kind(self) -> str:
@@ -43,17 +48,38 @@ class Call:
         return "decode" if self.new == 1 else "chunk"
 
 
-NO_CALL = Call(index=-1, past=0, new=0)  # a block used outside a model
+NO_CALL = Call(index=-1, past=0, new=0)  # a block used before any model was called
 
 Observer = Callable[[str, np.ndarray, Call], np.ndarray | None]
 
 
+@dataclass
+class _Calls:
+    """The calls of the model so far, counted; shared by every scope inside one `observe`."""
+
+    count: int = 0
+    latest: Call = NO_CALL
+
+
+@dataclass(frozen=True)
+class _Eye:
+    """One observer, and how many calls there had been when it opened."""
+
+    observer: Observer
+    before: int
+
+    def __call__(self, name: str, value: np.ndarray, call: Call) -> np.ndarray | None:
+        if self.before:
+            call = replace(call, index=max(call.index - self.before, -1))
+        return self.observer(name, value, call)
+
+
 @dataclass(frozen=True)
 class _Watch:
-    observer: Observer
+    observers: tuple[_Eye, ...] = ()
+    recorders: tuple[_Eye, ...] = ()
     scope: str = ""
-    call: Call = NO_CALL
-    calls_seen: list[int] = field(default_factory=lambda: [0])  # shared by every copy inside one `observe`
+    calls: _Calls = field(default_factory=_Calls)
 
 
 _watch: ContextVar[_Watch | None] = ContextVar("numpy_llama_watch", default=None)
@@ -61,17 +87,23 @@ _NOBODY_WATCHES: AbstractContextManager[None] = nullcontext()
 
 
 def probe(name: str, value: np.ndarray) -> np.ndarray:
-    """Name a value; return it, or what the observer puts in its place.
+    """Name a value; return it, or what an observer puts in its place.
 
     name     last part of the name, below the scopes around: "scores"
     value    the array, any shape and dtype
-    returns  value itself with no observer, or where the observer returns None
+    returns  value itself with no observer, or where every observer returns None
     """
     watch = _watch.get()
     if watch is None:
         return value
-    replacement = watch.observer(watch.scope + name, value, watch.call)
-    return value if replacement is None else replacement
+    name, call = watch.scope + name, watch.calls.latest
+    for observer in watch.observers:
+        replacement = observer(name, value, call)
+        if replacement is not None:
+            value = replacement
+    for recorder in watch.recorders:
+        recorder(name, value, call)
+    return value
 
 
 def is_observed() -> bool:
@@ -82,37 +114,35 @@ def is_observed() -> bool:
 def observe(observer: Observer) -> AbstractContextManager[None]:
     """While this lasts, `observer(name, value, call)` sees every named value, in order of computation.
 
-    What the observer returns (an array, not None) takes the value's place in the forward pass.
+    What the observer returns (an array, not None) takes the value's place in the forward pass. Observers may stand
+    inside one another: each sees what those around it have put in the value's place.
     """
-    return _Watching(_Watch(observer))
+    watch = _watch.get() or _Watch()
+    eye = _Eye(observer, watch.calls.count)
+    return _Watching(replace(watch, observers=(*watch.observers, eye)))
 
 
-def collect(name: str, wanted: bool = True) -> AbstractContextManager[list[np.ndarray]]:
+def record(recorder: Callable[[str, np.ndarray, Call], object]) -> AbstractContextManager[None]:
+    """Like observe, for somebody who only looks: he sees what the forward pass goes on with, whoever changed it."""
+    watch = _watch.get() or _Watch()
+    eye = _Eye(recorder, watch.calls.count)  # type: ignore[arg-type]  # what a recorder returns is not used
+    return _Watching(replace(watch, recorders=(*watch.recorders, eye)))
+
+
+def collect(name: str, into: list[np.ndarray], wanted: bool = True) -> AbstractContextManager[None]:
     """While this lasts, every value whose last name is `name` is put into a list, in order of computation.
 
-        with collect("weights") as attentions:
+        with collect("weights", attentions):
             model(input_ids)
-
-    An observer around it goes on observing; what it puts in a value's place is what is collected.
 
     wanted  whether to collect at all: otherwise the list stays empty and nobody observes
     """
-    return _collecting(name) if wanted else nullcontext([])
 
-
-@contextmanager
-def _collecting(name: str) -> Iterator[list[np.ndarray]]:
-    collected: list[np.ndarray] = []
-    around = _watch.get()
-
-    def observer(full_name: str, value: np.ndarray, call: Call) -> np.ndarray | None:
-        replacement = None if around is None else around.observer(full_name, value, call)
+    def keep(full_name: str, value: np.ndarray, call: Call) -> None:
         if full_name.rpartition(".")[2] == name:
-            collected.append(value if replacement is None else replacement)
-        return replacement
+            into.append(value)
 
-    with _Watching(_Watch(observer) if around is None else replace(around, observer=observer)):
-        yield collected
+    return record(keep) if wanted else nullcontext()
 
 
 def scope(name: str) -> AbstractContextManager[None]:
@@ -123,14 +153,17 @@ def scope(name: str) -> AbstractContextManager[None]:
     return _Watching(replace(watch, scope=f"{watch.scope}{name}."))
 
 
-def model_call(past: int, new: int) -> AbstractContextManager[None]:
-    """While this lasts, values belong to one call of the model, of `new` tokens after `past` cached ones."""
+def model_call(arguments: Any, config: Any) -> None:
+    """From here on, values belong to a new call of the model; the logits that a head makes of it afterwards do, too.
+
+    arguments  model.arguments.Call: `new` tokens after `past` cached ones, ids, positions, masks
+    config     the model's
+    """
     watch = _watch.get()
-    if watch is None:
-        return _NOBODY_WATCHES
-    call = Call(watch.calls_seen[0], past, new)
-    watch.calls_seen[0] += 1
-    return _Watching(replace(watch, call=call))
+    if watch is not None:
+        calls = watch.calls
+        calls.latest = Call(calls.count, arguments.past, arguments.new, arguments, config)
+        calls.count += 1
 
 
 class _Watching:

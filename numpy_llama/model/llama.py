@@ -82,11 +82,9 @@ class LlamaModel(LlamaPreTrainedModel):
         output_attentions = switch("output_attentions", output_attentions, config)
 
         # Two-byte dtypes overflow to infinity where torch's do, as silently.
-        with (
-            model_call(call.past, call.new),
-            collect("weights", output_attentions) as attentions,
-            np.errstate(over="ignore"),
-        ):
+        model_call(call, config)
+        attentions: list[np.ndarray] = []
+        with collect("weights", attentions, wanted=output_attentions), np.errstate(over="ignore"):
             hidden = call.inputs_embeds
             if hidden is None:
                 hidden = probe("embed_tokens", blocks.embedding(call.input_ids, self.embed_tokens))  # (B, T, E)

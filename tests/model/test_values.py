@@ -1,12 +1,10 @@
 """The table of named values is the forward pass's own: nothing missing, nothing surplus, shapes as it says."""
 
-import re
-
 import numpy as np
 import pytest
 
 from numpy_llama import observe
-from numpy_llama.model.values import VALUES
+from numpy_llama.model.values import VALUES, computation_order, table_name, values_read
 
 
 def record(model, *calls):
@@ -16,10 +14,6 @@ def record(model, *calls):
         for call in calls:
             call(model)
     return seen
-
-
-def table_name(name):
-    return re.sub(r"layers\.\d+", "layers.{i}", name)
 
 
 def test_table_holds_exactly_the_names_of_a_forward_pass(make_model):
@@ -60,6 +54,32 @@ def test_values_come_in_order_of_computation(make_model):
     assert len(position) == len(seen), "a name was given twice in one call"
     order = [table_name(name).replace("{i}", "0") for name in VALUES]
     assert [position[name] for name in order] == sorted(position[name] for name in order)
+
+
+def test_the_order_of_the_table_is_the_order_of_computation(make_model):
+    seen = [name for name, _, _ in record(make_model(), lambda m: m([[1, 2, 3]]))]
+    assert sorted(sorted(seen), key=computation_order) == seen
+
+
+def test_a_value_depends_on_what_the_table_says_it_reads_and_on_nothing_else(make_model):
+    """Change one value on its way: of the values that come after it, exactly its readers, and theirs, change."""
+    model = make_model()
+    before = {name: value.copy() for name, value, _ in record(model, lambda m: m([[1, 2, 3]]))}
+    last = f"model.layers.{model.config.num_hidden_layers - 1}"
+    reads = {name: {read.replace("{residual}", last) for read in values_read(name)} for name in before}
+    for changed in before:
+        after = {}
+        noise = 1 + np.random.default_rng(0).normal(size=before[changed].shape) / 8
+        with observe(
+            lambda name, value, call, changed=changed, noise=noise: value * noise if name == changed else None
+        ):
+            after.update({name: value.copy() for name, value, _ in record(model, lambda m: m([[1, 2, 3]]))})
+        differs = {name for name in before if not np.array_equal(before[name], after[name])}
+        expected = {changed}
+        for name in before:
+            if reads[name] & expected:
+                expected.add(name)
+        assert differs == expected - {"model.causal_mask"} or changed == "model.causal_mask", changed
 
 
 def test_the_observer_knows_which_call_a_value_belongs_to(make_model):
