@@ -53,6 +53,7 @@ tutorials: $(VENV)/.tutorials  ## execute the tutorials and rebuild their notebo
 published: $(VENV)/.reference $(VENV)/.smollm2  ## make data/published_* again with Transformers
 	@$(BIN)/python -m numpy_llama.reference.publish
 	@$(BIN)/python -m numpy_llama.reference.publish_smollm2
+	@$(BIN)/python -m numpy_llama.reference.publish_litmus
 
 train: $(VENV)/.training  ## train the embedded model again, from nothing; resumes where it was stopped
 	@$(BIN)/python -m data.training

