@@ -46,6 +46,10 @@ if TYPE_CHECKING:
     )
     from numpy_llama.generation.pipeline import TextGenerationPipeline, pipeline
     from numpy_llama.study.attention_mask import AttentionMaskVisualizer
+    from numpy_llama.study.trace.patching import patch
+    from numpy_llama.study.trace.reading import read_trace
+    from numpy_llama.study.trace.recording import trace
+    from numpy_llama.study.trace.trace import Trace
 
 # Names of the upper floors, imported when they are first asked for, so that `import numpy_llama` stays quick.
 _LAZY = {
@@ -58,7 +62,11 @@ _LAZY = {
     "AutoModelForTokenClassification": "checkpoints.auto",
     "AutoTokenizer": "checkpoints.auto",
     "TextGenerationPipeline": "generation.pipeline",
+    "Trace": "study.trace.trace",
+    "patch": "study.trace.patching",
     "pipeline": "generation.pipeline",
+    "read_trace": "study.trace.reading",
+    "trace": "study.trace.recording",
 }
 
 __all__ = [
@@ -87,12 +95,16 @@ __all__ = [
     "LlamaWarning",
     "StaticCache",
     "TextGenerationPipeline",
+    "Trace",
     "__version__",
     "embedded_model_folder",
     "observe",
     "packed_mask",
     "packed_positions",
+    "patch",
     "pipeline",
+    "read_trace",
+    "trace",
 ]
 
 

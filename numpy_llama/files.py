@@ -43,7 +43,7 @@ def read_json(path: Path, unique_names: bool = False) -> dict[str, Any]:
         raise LlamaError("too large", where=path, expected=f"at most {JSON_LIMIT} bytes", found=path.stat().st_size)
     try:
         text = path.read_text(encoding="utf-8")
-        content = json.loads(text, object_pairs_hook=_unique if unique_names else None)
+        content = json.loads(text, object_pairs_hook=unique_pairs if unique_names else None)
     except (ValueError, RecursionError) as error:
         raise LlamaError(f"not valid JSON ({error})", where=path) from None
     if not isinstance(content, dict):
@@ -51,7 +51,8 @@ def read_json(path: Path, unique_names: bool = False) -> dict[str, Any]:
     return content
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object as a dict, for json's object_pairs_hook; a ValueError where it has a name twice."""
     content = dict(pairs)
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]

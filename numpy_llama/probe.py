@@ -138,11 +138,14 @@ def collect(name: str, into: list[np.ndarray], wanted: bool = True) -> AbstractC
     wanted  whether to collect at all: otherwise the list stays empty and nobody observes
     """
 
+    if not wanted:
+        return _NOBODY_WATCHES
+
     def keep(full_name: str, value: np.ndarray, call: Call) -> None:
         if full_name.rpartition(".")[2] == name:
             into.append(value)
 
-    return record(keep) if wanted else nullcontext()
+    return record(keep)
 
 
 def scope(name: str) -> AbstractContextManager[None]:

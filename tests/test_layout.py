@@ -25,6 +25,7 @@ FLOORS = {
     "generation": 4,
     "study": 5,
     "conformance": 5,
+    "mistakes": 5,
     "reference": 5,
     "cli": 6,
     "__main__": 7,

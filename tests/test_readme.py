@@ -9,6 +9,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [
+    str(path.relative_to(ROOT))
+    for folder in ("data", "docs", "tutorials")
+    for path in sorted((ROOT / folder).rglob("*.md"))
+    if "training" not in path.parts  # the form that the model's card is made from
+]
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 
 
@@ -32,7 +38,7 @@ def _rounded(text):
     return re.sub(r"\d+\.\d{3,}(e[-+]\d+)?", lambda m: f"{float(m.group()):.2g}", text.strip())
 
 
-@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "data/storyteller/README.md"])
+@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", *PAGES])
 def test_links_and_files_named_exist(name):
     page = ROOT / name
     text = page.read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ source  the description of the format in the safetensors repository
 
 import json
 import mmap
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from numpy_llama.checkpoints.reader import StoredTensor
 from numpy_llama.errors import LlamaError
+from numpy_llama.files import unique_pairs
 from numpy_llama.precision import DTYPES
 
 # As safetensors spells them.
@@ -33,8 +35,9 @@ LENGTH_BYTES = 8
 class SafetensorsFile:
     """An opened file.
 
-    table   every tensor in it by name
-    raises  LlamaError where the file is missing, truncated or no safetensors file
+    table     every tensor in it by name
+    metadata  what else its header says, texts by name
+    raises    LlamaError where the file is missing, truncated or no safetensors file
     """
 
     def __init__(self, path: Path):
@@ -48,26 +51,28 @@ class SafetensorsFile:
             with path.open("rb") as file:
                 self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             end_of_header = LENGTH_BYTES + int.from_bytes(self._bytes[:LENGTH_BYTES], "little")
-            header = json.loads(self._bytes[LENGTH_BYTES:end_of_header])
+            header = json.loads(self._bytes[LENGTH_BYTES:end_of_header], object_pairs_hook=unique_pairs)
             self._starts = {name: end_of_header + header[name]["data_offsets"][0] for name in shapes}
+            self.metadata: dict[str, str] = header.get("__metadata__") or {}
         except (SafetensorError, OSError, ValueError) as error:
             raise LlamaError(f"not a readable safetensors file ({error})", where=path) from None
         self.table = {name: StoredTensor(name, shape, dtype) for name, (shape, dtype) in shapes.items()}
 
-    def read(self, name: str) -> np.ndarray:
+    def read(self, name: str, dtypes: Mapping[str, np.dtype] = STORED_DTYPES) -> np.ndarray:
         """One tensor, as a view of the mapped file that can't be written to.
 
-        raises  LlamaError where it isn't of one of the four floating-point dtypes
+        dtypes  that are read, by safetensors' names for them
+        raises  LlamaError where it isn't of one of them; unless given, of the four floating-point dtypes
         """
         stored = self.table[name]
-        check_dtype(stored, self.path)
+        check_dtype(stored, self.path, dtypes)
         count = int(np.prod(stored.shape, dtype=np.int64))
-        flat = np.frombuffer(self._bytes, STORED_DTYPES[stored.dtype], count, self._starts[name])
+        flat = np.frombuffer(self._bytes, dtypes[stored.dtype], count, self._starts[name])
         return flat.reshape(stored.shape)
 
 
-def check_dtype(stored: StoredTensor, path: Path) -> None:
+def check_dtype(stored: StoredTensor, path: Path, dtypes: Mapping[str, np.dtype] = STORED_DTYPES) -> None:
     """raises  LlamaError where a tensor's numbers are of a type that isn't read here"""
-    if stored.dtype not in STORED_DTYPES:
-        expected = "one of " + ", ".join(STORED_DTYPES)
+    if stored.dtype not in dtypes:
+        expected = "one of " + ", ".join(dtypes)
         raise LlamaError("wrong dtype", where=f"{path}: {stored.name}", expected=expected, found=stored.dtype)

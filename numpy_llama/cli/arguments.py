@@ -31,6 +31,14 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str):
         super().__init__(prog, max_help_position=28, width=80)
 
+    def add_argument(self, action: argparse.Action) -> None:
+        """Note an argument, and how wide the column of names must be."""
+        super().add_argument(action)
+        # argparse leaves out how far sub-commands are indented, and breaks the line after the longest.
+        for command in self._iter_indented_subactions(action):
+            length = len(self._format_action_invocation(command)) + self._current_indent
+            self._action_max_length = max(self._action_max_length, length)
+
 
 def add_model(parser: argparse._ActionsContainer) -> None:
     """--model"""

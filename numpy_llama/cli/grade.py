@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from numpy_llama.cli.arguments import Parser, positive_int, positive_number
+from numpy_llama.cli.findings import failure_lines
 from numpy_llama.cli.terminal import visible
 from numpy_llama.conformance import SECONDS
 from numpy_llama.conformance.hints import HINTS
 from numpy_llama.errors import LlamaError
 
 if TYPE_CHECKING:
-    from numpy_llama.conformance.student import Finding, Report
+    from numpy_llama.conformance.student import Report
 
 DESCRIPTION = """\
 Judge a Python file of yours: an exercise of the tutorials, or any file with a
@@ -93,7 +94,7 @@ def as_text(report: "Report", show_all: bool = False) -> str:
     if report.stopped:
         lines.append(f"  ✗ stopped: {visible(report.stopped)}")
     for finding in failed if show_all else failed[:1]:
-        lines += ["", *_failure(finding)]
+        lines += ["", *failure_lines(finding)]
     if report.mistakes:
         lines += ["", "These are the numbers of a well-known mistake: " + " or: ".join(report.mistakes) + "."]
     held = len(report.findings) - len(failed)
@@ -104,23 +105,6 @@ def as_text(report: "Report", show_all: bool = False) -> str:
     if len(failed) > 1 and not show_all:
         lines.append("Shown is the first that fails; --all shows every one.")
     return "\n".join(lines + ([] if report.passed else _next(report)))
-
-
-def _failure(finding: "Finding") -> list[str]:
-    lines = [f"What doesn't hold: {visible(finding.sentence)}", f"  {_lines(finding.message)}"]
-    if finding.example:
-        lines.append("The smallest example that shows it:")
-        lines += [f"  {name} = {_lines(value, len(name) + 5)}" for name, value in finding.example.items()]
-    if finding.expected:
-        lines.append(f"  expected  {_lines(finding.expected, 12)}")
-    if finding.got:
-        lines.append(f"  got       {_lines(finding.got, 12)}")
-    return lines
-
-
-def _lines(text: str, indent: int = 2) -> str:
-    """Text that may have several lines, each of them harmless to a terminal."""
-    return ("\n" + " " * indent).join(visible(line) for line in text.split("\n"))
 
 
 def _next(report: "Report") -> list[str]:

@@ -13,13 +13,31 @@ from collections.abc import Sequence
 from contextlib import suppress
 from io import TextIOWrapper
 
-from numpy_llama.cli import bench, chat, convert, generate, grade, inspect, mask, quantize, tokenize
+from numpy_llama.cli import (
+    bench,
+    chat,
+    compare,
+    conformance,
+    convert,
+    diagnose,
+    generate,
+    grade,
+    inspect,
+    mask,
+    quantize,
+    step,
+    tokenize,
+    trace,
+)
 from numpy_llama.cli.arguments import Parser
 from numpy_llama.cli.terminal import NAME, note, warnings_as_notes
 from numpy_llama.errors import LlamaError
 from numpy_llama.version import __version__
 
-COMMANDS = (generate, chat, tokenize, inspect, convert, quantize, mask, grade, bench)
+COMMANDS = (
+    generate, chat, tokenize, inspect, convert, quantize, mask,
+    grade, bench, diagnose, conformance, step, trace, compare,
+)  # fmt: skip
 
 DESCRIPTION = """\
 numpy_llama: the Llama family in NumPy, to read, to step through and to check

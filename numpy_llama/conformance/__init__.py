@@ -4,8 +4,12 @@
     properties/     one file a block; each property is one sentence of mathematics and a few lines that can fail
     rounding.py     how far from the truth a correct result may be, and why
     runner.py       tries each property on many small examples and finds the smallest that fails
-    mistakes.py     the classic mistakes of ports: the properties must catch each, and the judge can name them
-    student.py      judges a file in a process of its own
+    published.py    Transformers' own numbers for single blocks, as properties
+    apart.py        runs somebody's code in a process of its own, with limits
+    findings.py     verdicts as text
+    student.py      judges a file of functions named like ours: `numpy-llama grade`
+    foreign/        judges somebody's Python: functions or a whole model, NumPy's, torch's or JAX's
+    exchange/       judges programs in any language, by files
 
 Trying examples is the work of hypothesis, an extra: `pip install '.[conformance]'`. Nothing here is imported
 with the package.

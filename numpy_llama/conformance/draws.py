@@ -20,6 +20,7 @@ Draw = Callable[[str, st.SearchStrategy[Any]], Any]
 
 dtypes = st.sampled_from(list(DTYPES.values()))
 wide_dtypes = st.sampled_from([DTYPES["float64"], DTYPES["float32"]])
+two_byte_dtypes = st.sampled_from([DTYPES["bfloat16"], DTYPES["float16"]])
 sizes = st.integers(1, 4)
 SMALL_AND_LARGE = (0, -7, 7)  # eighths of up to 64, times 1, 1/128 or 128: the squares of the last overflow float16
 

@@ -1,11 +1,17 @@
 """The record that is judged: the blocks that a model computes through, and the two that stand around it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from numpy_llama.blocks import sampler, sampling_rules
 from numpy_llama.blocks.kv_cache import KVCache
 from numpy_llama.blocks.record import Block, Blocks
+
+if TYPE_CHECKING:
+    from numpy_llama.study.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -26,3 +32,7 @@ class Port(Blocks):
     keep_top_p: Block = sampling_rules.keep_top_p
     keep_min_p: Block = sampling_rules.keep_min_p
     penalize_repetition: Block = sampling_rules.penalize_repetition
+
+    def run(self, subject: "Subject") -> list[np.ndarray]:
+        """A whole Llama through these blocks and this cache: the logits of each call of a subject, (B, T, V)."""
+        return replace(subject, blocks=self, cache=lambda config: self.kv_cache(config.num_hidden_layers)).run()

@@ -11,7 +11,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,7 @@ def replay(property_: Property, port: Port, example: Mapping[str, Any]) -> Verdi
     return _attempt(property_, port, lambda name, strategy: example[name], example)
 
 
-def sentence_of(property_: Property) -> str:
+def sentence_of(property_: Callable[..., None]) -> str:
     """The mathematics of a property: its docstring on one line."""
     return " ".join((property_.__doc__ or property_.__name__).split())
 
@@ -132,11 +132,12 @@ def _attempt(property_: Property, port: Port, draw: Any, example: Mapping[str, A
     except HypothesisException:
         raise  # an example that hypothesis itself gives up
     except (Exception, SystemExit) as error:
-        return Verdict(name, sentence, False, _explain(error), dict(example))
+        return Verdict(name, sentence, False, explain(error), dict(example))
     return Verdict(name, sentence, True)
 
 
-def _explain(error: BaseException) -> str:
+def explain(error: BaseException) -> str:
+    """What somebody's function raised, in plain words, with the line of his where it did."""
     if isinstance(error, ValueError) and "read-only" in str(error):
         return "writes into an array it was given; a block leaves its inputs as they are"
     if isinstance(error, NotImplementedError):

@@ -109,7 +109,9 @@ def _language_models() -> Iterator[Case]:
     yield _case("lm_one_token", "a single token", [{"input_ids": ids[:1, :1], "use_cache": False}])
     yield _case("lm_tied", "the output head is the embedding table", [plain], tie_word_embeddings=True)
     yield _case("lm_one_layer", "one layer", [plain], num_hidden_layers=1)
-    yield _case("lm_three_layers", "three layers", [plain], num_hidden_layers=3)
+    yield _case("lm_eleven_layers", "eleven layers: sorted as text, layer 10 comes before layer 2", [
+        {"input_ids": ids[:1, :4], "use_cache": False}], num_hidden_layers=11, hidden_size=8, intermediate_size=4,
+        num_attention_heads=2, num_key_value_heads=1)  # fmt: skip
     yield _case("lm_wide_vocabulary", "64 tokens, several of them end the text", [
         {"input_ids": _ids("lm_wide_vocabulary", 1, 4, vocab_size=64), "use_cache": False}],
         vocab_size=64, eos_token_id=[2, 40, 41])  # fmt: skip

@@ -2,8 +2,8 @@
 
     python -m numpy_llama.reference.publish_litmus [--output FOLDER]
 
-What each feature is for stands beside it. Weights are rounded to float16 first and stored so, which keeps the files
-small; the model is to be computed in float32.
+What each feature is for stands beside it. The weights of the larger model are rounded to float16 and stored so, which
+keeps the files small; both are to be computed in float32.
 """
 
 import argparse
@@ -50,7 +50,7 @@ LITMUS: dict[str, Any] = {
     # Not one of the usual thetas; original_max_position_embeddings puts the four frequencies into all three bands.
     "rope_parameters": {
         "rope_type": "llama3",
-        "rope_theta": 700.0,
+        "rope_theta": 300.0,
         "factor": 8.0,
         "low_freq_factor": 1.0,
         "high_freq_factor": 4.0,
@@ -79,7 +79,7 @@ PLAIN: dict[str, Any] = LITMUS | {
 
 
 def litmus_weights(name: str, config: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The tensors of a LlamaForCausalLM, float16.
+    """The tensors of a LlamaForCausalLM: float16, and float32 of the plain one, which a llama2.c file keeps anyway.
 
     Embeddings are of very different lengths, the smallest near 0.0003, so that an eps of any size shows somewhere.
     """
@@ -94,7 +94,8 @@ def litmus_weights(name: str, config: Mapping[str, Any]) -> dict[str, np.ndarray
     for tensor in weights:
         if tensor.endswith("norm.weight"):
             weights[tensor] = draws.evenly(weights[tensor].shape, 0.4, middle=0.8)  # 0.1 … 1.5: far from 1
-    return {tensor: array.astype(np.float16) for tensor, array in weights.items()}
+    dtype = np.float32 if config["tie_word_embeddings"] else np.float16
+    return {tensor: array.astype(dtype) for tensor, array in weights.items()}
 
 
 def litmus_calls(config: Mapping[str, Any]) -> tuple[Asked, ...]:

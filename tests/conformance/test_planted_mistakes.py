@@ -3,10 +3,10 @@
 import pytest
 
 from numpy_llama.blocks.record import Blocks
-from numpy_llama.conformance.mistakes import MISTAKES
 from numpy_llama.conformance.port import Port
 from numpy_llama.conformance.properties import PROPERTIES, block_of
 from numpy_llama.conformance.runner import EXAMPLES, try_property
+from numpy_llama.mistakes.wrong_blocks.table import WRONG_BLOCKS
 
 FEW_THEN_ALL = (5, EXAMPLES)  # most are caught at once, and a pass costs all the examples
 
@@ -20,9 +20,9 @@ def calls(property_, mistake):
     return mistake.field in property_.__code__.co_names
 
 
-@pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.parametrize("name", WRONG_BLOCKS)
 def test_a_mistake_is_caught_by_the_properties_of_its_block(name):
-    mistake = MISTAKES[name]
+    mistake = WRONG_BLOCKS[name]
     # The last property first: it is the whole formula, which most mistakes break, so that the others needn't be tried.
     properties = sorted(PROPERTIES[block_of(mistake.field)], key=lambda p: calls(p, mistake))[::-1]
     assert any(catches(property_, mistake, examples=n) for n in FEW_THEN_ALL for property_ in properties)
@@ -34,7 +34,7 @@ OF_A_BLOCK = [(block, property_) for block, row in PROPERTIES.items() if block !
 @pytest.mark.parametrize(("block", "property_"), OF_A_BLOCK, ids=lambda value: getattr(value, "__name__", value))
 def test_every_property_catches_a_mistake(block, property_):
     """A property that nothing breaks says nothing."""
-    mistakes = [mistake for mistake in MISTAKES.values() if block_of(mistake.field) == block]
+    mistakes = [mistake for mistake in WRONG_BLOCKS.values() if block_of(mistake.field) == block]
     mistakes.sort(key=lambda mistake: not calls(property_, mistake))
     assert any(catches(property_, mistake, examples=n) for n in FEW_THEN_ALL for mistake in mistakes)
 
@@ -59,6 +59,14 @@ CAUGHT_BY_THE_MODEL = {
         "mask in float64",
         "cache in float64",
     ),
+    "pieces_are_the_whole": ("past tokens forgotten", "one cache for all layers", "positions from zero in every call"),
+    "each_row_is_alone": ("padding not masked", "mean over the whole array"),
+    "the_future_is_not_seen": ("nothing masked",),
+    "repeated_heads_are_grouped_heads": ("key/value heads tiled instead of repeated",),
+    "nothing_added_leaves_the_embedding": ("mean subtracted, as in LayerNorm", "columns of the table instead of rows"),
+    "the_head_is_linear": (),  # no block can break it: tests/mistakes/ does
+    "every_rope_type_is_its_formula": ("exponent −i/D instead of −2i/D",),
+    "is_the_formula": ("gate and up swapped", "scores scaled by 1/√E"),
 }
 
 
@@ -68,10 +76,10 @@ CAUGHT_BY_THE_MODEL = {
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_a_mistake_is_caught_in_the_whole_model(property_, name):
-    assert catches(property_, MISTAKES[name])
+    assert catches(property_, WRONG_BLOCKS[name])
 
 
-@pytest.mark.parametrize("field", sorted({mistake.field for mistake in MISTAKES.values()}))
+@pytest.mark.parametrize("field", sorted({mistake.field for mistake in WRONG_BLOCKS.values()}))
 def test_a_mistake_stands_under_the_name_it_replaces(field):
     assert field in Port.__dataclass_fields__
     assert block_of(field) in PROPERTIES
@@ -79,12 +87,12 @@ def test_a_mistake_stands_under_the_name_it_replaces(field):
 
 def test_every_function_of_the_record_has_mistakes():
     fields = Port.__dataclass_fields__.keys()
-    assert fields == {mistake.field for mistake in MISTAKES.values()}
+    assert fields == {mistake.field for mistake in WRONG_BLOCKS.values()}
     assert Blocks.__dataclass_fields__.keys() < fields
 
 
 def test_names_are_names():
-    for name, mistake in MISTAKES.items():
+    for name, mistake in WRONG_BLOCKS.items():
         assert name == mistake.name
         assert 0 < len(name) < 60
         assert "\n" not in name

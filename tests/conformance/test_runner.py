@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from numpy_llama.blocks import rms_norm
-from numpy_llama.conformance.mistakes import MISTAKES
 from numpy_llama.conformance.port import Port
 from numpy_llama.conformance.properties import rms_norm as properties
 from numpy_llama.conformance.rounding import Broken, close, equal, is_array, tolerance, unit
 from numpy_llama.conformance.runner import judge, replay, try_property
+from numpy_llama.mistakes.wrong_blocks.table import WRONG_BLOCKS
 from numpy_llama.precision import DTYPES
 
 
@@ -27,7 +27,7 @@ def test_the_smallest_example_is_found():
     """A norm that is wrong for more than one row fails with two rows of one channel, and no more."""
 
     def over_everything(x, weight, eps):
-        return MISTAKES["mean over the whole array"].wrong(x, weight, eps)
+        return WRONG_BLOCKS["mean over the whole array"].wrong(x, weight, eps)
 
     verdict = try_property(properties.rows_do_not_know_each_other, port_with(over_everything))
     assert not verdict.passed
@@ -40,7 +40,7 @@ def test_the_smallest_example_is_found():
 
 def test_the_same_examples_every_time():
     first, second = (
-        try_property(properties.is_the_formula, MISTAKES["eps outside the root"].planted(Port()), seconds=1e9)
+        try_property(properties.is_the_formula, WRONG_BLOCKS["eps outside the root"].planted(Port()), seconds=1e9)
         for _ in range(2)
     )
     assert first.message == second.message
@@ -49,12 +49,12 @@ def test_the_same_examples_every_time():
 
 def test_nothing_is_left_on_disk(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    try_property(properties.is_the_formula, MISTAKES["eps left out"].planted(Port()))
+    try_property(properties.is_the_formula, WRONG_BLOCKS["eps left out"].planted(Port()))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_example_can_be_tried_again_on_another_port():
-    wrong = MISTAKES["weight left out"].planted(Port())
+    wrong = WRONG_BLOCKS["weight left out"].planted(Port())
     verdict = try_property(properties.is_the_formula, wrong)
     again = replay(properties.is_the_formula, wrong, verdict.example)
     assert again.message == verdict.message

@@ -30,7 +30,7 @@ def write(tmp_path):
 def test_the_solution_passes(capsys):
     assert main(["grade", *PATIENT, str(TUTORIALS / "solutions" / "rms_norm.py")]) == 0
     out = capsys.readouterr().out
-    assert "All 11 properties hold." in out
+    assert "All 12 properties hold." in out
     assert "✗" not in out
 
 

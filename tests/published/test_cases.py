@@ -11,7 +11,6 @@ import pytest
 from numpy_llama import LlamaWarning
 from numpy_llama.blocks import Blocks
 from numpy_llama.checkpoints import data_folder
-from numpy_llama.conformance.mistakes import MISTAKES
 from numpy_llama.conformance.published_blocks import run_block
 from numpy_llama.conformance.published_cases import (
     TWO_BYTES,
@@ -22,6 +21,7 @@ from numpy_llama.conformance.published_cases import (
     run_generate,
     run_model,
 )
+from numpy_llama.mistakes.wrong_blocks.table import WRONG_BLOCKS
 from numpy_llama.model.values import VALUES
 from numpy_llama.reference.case_blocks import block_cases
 from numpy_llama.reference.case_cover import ACTIVATIONS, FACTORS, cover_cases, interacting_pairs, pairs_of
@@ -101,9 +101,9 @@ def test_generate_gives_the_ids_of_transformers(dtype, name):
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("name", [name for name, mistake in MISTAKES.items() if hasattr(Blocks, mistake.field)])
+@pytest.mark.parametrize("name", [name for name, mistake in WRONG_BLOCKS.items() if hasattr(Blocks, mistake.field)])
 def test_every_classic_mistake_is_caught(name):
-    blocks = Blocks().swap(**{MISTAKES[name].field: MISTAKES[name].wrong})
+    blocks = Blocks().swap(**{WRONG_BLOCKS[name].field: WRONG_BLOCKS[name].wrong})
     assert any(is_caught(blocks, dtype) for dtype in ("float32", "float16", "bfloat16"))
 
 

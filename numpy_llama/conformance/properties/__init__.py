@@ -21,6 +21,7 @@ from numpy_llama.conformance.properties import (
     rope,
     sampler,
     softmax,
+    whole_model,
 )
 
 Property = Callable[[Port, Draw], None]
@@ -37,7 +38,7 @@ PROPERTIES: dict[str, tuple[Property, ...]] = {
     "mlp": mlp.PROPERTIES,
     "kv_cache": kv_cache.PROPERTIES,
     "sampler": sampler.PROPERTIES,
-    "model": model.PROPERTIES,
+    "model": (*model.PROPERTIES, *whole_model.PROPERTIES),
 }
 
 # Which properties judge a field of Port, where the two have different names.

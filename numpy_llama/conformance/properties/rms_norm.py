@@ -3,7 +3,17 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from numpy_llama.conformance.draws import SMALL_AND_LARGE, Draw, double, dtypes, fixed, numbers, sizes, weights
+from numpy_llama.conformance.draws import (
+    SMALL_AND_LARGE,
+    Draw,
+    double,
+    dtypes,
+    fixed,
+    numbers,
+    sizes,
+    two_byte_dtypes,
+    weights,
+)
 from numpy_llama.conformance.port import Port
 from numpy_llama.conformance.rounding import close, equal, is_array, tolerance
 
@@ -139,6 +149,22 @@ def channels_are_alike(port: Port, draw: Draw) -> None:
     close(port.rms_norm(-x, weight, 1e-5), -y, bound, "−x gives −y")
 
 
+def rounds_before_the_weight(port: Port, draw: Draw) -> None:
+    """In two bytes y = round(weight · round(x / √(mean(x²) + eps))): the normed vector is rounded before it meets the
+    weight, and the product once more."""
+    dtype, channels = draw("dtype", two_byte_dtypes), draw("channels", sizes)
+    x = draw("x", numbers((1, channels), dtype, smallest=1))
+    weight = draw("weight", weights((channels,), dtype))
+    normed = truth(x, np.ones(channels), 1e-5)
+    expected = (double(normed.astype(dtype)) * double(weight)).astype(dtype)
+    # Where the normed number lies between two of the dtype's, nearly, float32's own error decides which it becomes.
+    near = normed * 2.0**-18
+    certain = (normed - near).astype(dtype) == (normed + near).astype(dtype)
+    got = port.rms_norm(x, weight, 1e-5)
+    is_array(got, x.shape, "y", dtype)
+    equal(np.where(certain, got, expected), double(expected), "rounded, multiplied by the weight, rounded")
+
+
 PROPERTIES = (
     values_worked_out_by_hand,
     keeps_shape_and_dtype,
@@ -150,5 +176,6 @@ PROPERTIES = (
     channels_are_alike,
     rows_do_not_know_each_other,
     repeated_vector_is_normed_alike,
+    rounds_before_the_weight,
     is_the_formula,
 )

@@ -1,0 +1,88 @@
+"""From inner values: diagnosis starts at the first that disagrees, so it tells twins apart, and what logits hide."""
+
+import pytest
+
+from numpy_llama.mistakes.catalogue import CATALOGUE
+from numpy_llama.study.diagnose import diagnose
+
+
+def plant(subject, *keys):
+    for key in keys:
+        subject = next(iter(CATALOGUE[key].plant(subject)))[1]
+    return subject
+
+
+def test_no_mistake_is_blamed_where_there_is_none(make_subject, strange):
+    subject = make_subject()
+    found = diagnose(subject, strange.full(subject, subject.calls))
+    assert (found.verdict, found.first) == ("agrees", None)
+
+
+@pytest.mark.parametrize(
+    ("key", "first"),
+    [
+        ("rope-interleaved", "call.0000/model.layers.0.self_attn.query_rotated"),
+        ("qk-rows-unpermuted", "call.0000/model.layers.0.self_attn.q_proj"),
+        ("gate-up-swapped", "call.0000/model.layers.0.mlp.gate_proj"),
+        ("decode-positions-late", "call.0001/model.rotary_emb.cos"),
+        ("final-norm-missing", "call.0000/model.norm.normed"),
+    ],
+)
+def test_twins_are_told_apart_by_the_value_at_which_they_begin(make_subject, strange, key, first):
+    subject = make_subject(2)
+    found = diagnose(subject, strange.full(plant(subject, key), subject.calls))
+    assert (found.verdict, found.mistakes, found.equals) == ("mistake", (key,), ())
+    assert found.first in (first, first.removesuffix(".normed")) and found.after * 10 < found.before
+
+
+def test_only_what_lives_at_the_first_disagreement_is_tried(make_subject, strange):
+    subject = make_subject()
+    found = diagnose(subject, strange.full(plant(subject, "relu-for-silu"), subject.calls))
+    assert found.mistakes == ("relu-for-silu",) and found.tried < len(CATALOGUE) / 4
+
+
+def test_several_mistakes_are_found_one_after_the_other(make_subject, strange):
+    subject, keys = make_subject(), ("rope-reversed", "relu-for-silu", "norm-one-plus-weight")
+    found = diagnose(subject, strange.full(plant(subject, *keys), subject.calls))
+    assert found.verdict == "pair" and set(found.mistakes) == set(keys)
+
+
+def test_a_partial_dump_leads_as_far_as_it_goes(make_subject, strange):
+    """Of the layers' outputs alone, the mistake may be anywhere in the first layer that disagrees."""
+    subject = make_subject()
+    theirs = strange.full(plant(subject, "kv-heads-tiled"), subject.calls, lambda name: name.count(".") == 2)
+    found = diagnose(subject, theirs)
+    assert found.first == "call.0000/model.layers.0"
+    assert found.mistakes == ("kv-heads-tiled",) and found.equals == ("query-heads-regrouped",)
+
+
+@pytest.mark.parametrize("key", ["positions-shifted", "mask-minus-1e4"])
+def test_what_shows_in_no_logits_shows_in_its_own_value(make_subject, strange, key):
+    subject = make_subject()
+    planted = plant(subject, key)
+    assert diagnose(subject, strange.logits(planted, subject.calls), catalogue={key: CATALOGUE[key]}).unseen == (key,)
+    found = diagnose(subject, strange.full(planted, subject.calls))
+    assert found.mistakes == (key,) and found.last_bits is not None
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("key", ["norm-in-half", "norm-rounded-after-weight", "softmax-in-half"])
+def test_rounding_is_told_by_the_last_bits_of_half_precision(make_subject, strange, key, dtype):
+    subject = make_subject().in_dtype(dtype)
+    theirs = strange.full(plant(subject, key), subject.calls, dtype=dtype)
+    found = diagnose(make_subject(), theirs)
+    assert (found.verdict, found.mistakes) == ("mistake", (key,))
+    assert found.last_bits[1] < 0.95 and found.last_bits[2] > 0.99
+    honest = strange.full(subject, subject.calls, dtype=dtype)
+    assert diagnose(make_subject(), honest).verdict == "agrees"
+
+
+def test_ctrl_c_gives_what_is_known_so_far(make_subject, strange):
+    subject = make_subject()
+
+    def stop(line):
+        if "relu" in line:
+            raise KeyboardInterrupt
+
+    found = diagnose(subject, strange.full(plant(subject, "relu-for-silu"), subject.calls), progress=stop)
+    assert found.interrupted and found.first == "call.0000/model.layers.0.mlp.act_fn"
