@@ -27,6 +27,7 @@ from numpy_llama.study.trace.foreign_names import (
     program_of,
     rank,
 )
+from numpy_llama.study.trace.following import positions_that_do_not_follow
 from numpy_llama.study.trace.given import GIVEN, PAST, checked_given, past_of
 from numpy_llama.study.trace.layouts import Laid, Sizes, has_heads, laid
 from numpy_llama.study.trace.lazy_values import LazyValues
@@ -83,6 +84,7 @@ def understood(
     if trace.dtype is None and not trace.partial:
         trace.dtype = dtype_of(trace)
     _note_others(trace)
+    trace.notes += positions_that_do_not_follow(trace.calls)
     return trace
 
 
