@@ -21,6 +21,11 @@ class LlamaError(ValueError):
         self.what, self.where, self.expected, self.found = what, where, expected, found
         super().__init__(self._message())
 
+    def inside(self, place: object) -> "LlamaError":
+        """The same error with a larger place before its own: the file, the call."""
+        where = place if self.where is None else f"{place}: {self.where}"
+        return LlamaError(self.what, where=where, expected=self.expected, found=self.found)
+
     def _message(self) -> str:
         message = self.what if self.where is None else f"{self.where}: {self.what}"
         details = []

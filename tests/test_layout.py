@@ -5,6 +5,7 @@ import configparser
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,17 +38,17 @@ DOORS = {("model/pretrained.py", "checkpoints"), ("model/causal_lm.py", "generat
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
+@cache
 def imports(path):
-    """(top-level room of the package, or other module; whether it is imported at module level) of a file."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        names = []
+    """The modules that a file imports, wherever it does."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
-            names = [node.module]
-        yield from names
+            names.append(node.module)
+    return names
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

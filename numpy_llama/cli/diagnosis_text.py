@@ -37,20 +37,21 @@ def _verdict(found: "Diagnosis") -> str:
             zip(found.mistakes, found.labels, strict=True)]  # fmt: skip
     blamed = ", and ".join(says)
     twins = [CATALOGUE[key].says for key in found.equals]
+    what = "logits" if found.positions else "values"  # without any logits, what was judged are inner values
     if found.verdict == "agrees":
         return (
-            f"No mistake found. These are the reference's logits, as near as {found.dtype}'s rounding lets them be: "
+            f"No mistake found. These are the reference's {what}, as near as {found.dtype}'s rounding lets them be: "
             f"the largest difference is {found.before:.2g}."
         )
     if found.verdict == "unknown":
         return (
-            f"The logits differ from the reference's by up to {found.before:.2g}, which rounding doesn't explain, nor "
+            f"The {what} differ from the reference's by up to {found.before:.2g}, which rounding doesn't explain, nor "
             "does any mistake of the catalogue, nor two of them together."
         )
-    other = f" Or of one {'; or '.join(twins)}: these logits can't tell; {_to_know(found)}." if twins else ""
+    other = f" Or of one {'; or '.join(twins)}: these {what} can't tell; {_to_know(found)}." if twins else ""
     if found.verdict == "partly":
         return (
-            f"A suspicion: a Llama {blamed} comes much nearer to these logits, but isn't the whole explanation.{other}"
+            f"A suspicion: a Llama {blamed} comes much nearer to these {what}, but isn't the whole explanation.{other}"
         )
     if found.last_bits is not None:
         value, before, after = found.last_bits
@@ -59,7 +60,7 @@ def _verdict(found: "Diagnosis") -> str:
             f"{before:.1%} of its numbers are right as it is, {after:.1%} with that planted."
         )
     return (
-        f"Your logits are those of a Llama {blamed}.{other} With that planted in the reference, the largest difference "
+        f"Your {what} are those of a Llama {blamed}.{other} With that planted in the reference, the largest difference "
         f"falls from {found.before:.2g} to {found.after:.2g}."
     )
 
@@ -76,7 +77,8 @@ def _facts(found: "Diagnosis") -> str:
     if found.mistakes and found.last_bits is None:
         rows.append((f"with {' + '.join(found.mistakes)}", f"{found.after:.2e}", f"{found.after_rms:.2e}"))
     rows.append((f"what {found.dtype} makes of an honest run", "", f"{found.rounding:.2e}"))
-    lines = [table(rows, "lrr"), f"  judged: {_count(found.positions, 'logit vector')}"]
+    judged = _count(found.positions, "logit vector") if found.positions else "inner values; there are no logits"
+    lines = [table(rows, "lrr"), f"  judged: {judged}"]
     if found.first is not None:
         lines.append(f"  the first value that disagrees: {visible(found.first)}")
     lines += [_paragraph(visible(line), indent="  ") for line in found.assumptions]

@@ -70,7 +70,7 @@ def _attention(config: LlamaConfig, w: Mapping[str, Array], x: Array, seen: Arra
         query = q[:, head * D : (head + 1) * D]
         key = k[:, shared * D : (shared + 1) * D]
         value = v[:, shared * D : (shared + 1) * D]
-        query, key = (np.array([_turned(*row) for row in zip(a, angles, strict=True)]) for a in (query, key))
+        query, key = _turned(query, angles), _turned(key, angles)
         factor = attention_factor(config) ** 2 / math.sqrt(D)
         for t in range(T):
             before = [s for s in range(t + 1) if seen[s]]
@@ -82,9 +82,10 @@ def _attention(config: LlamaConfig, w: Mapping[str, Array], x: Array, seen: Arra
 
 
 def _turned(x: Array, angles: Array) -> Array:
-    """Channel i and channel i + D/2 are one point of the plane, turned by angle i."""
-    z = (x[: len(x) // 2] + 1j * x[len(x) // 2 :]) * np.exp(1j * angles)
-    return np.concatenate((z.real, z.imag))
+    """Channel i and channel i + D/2 of a token are one point of the plane, turned by its angle i."""
+    D = x.shape[-1]
+    z = (x[:, : D // 2] + 1j * x[:, D // 2 :]) * np.exp(1j * angles)
+    return np.concatenate((z.real, z.imag), axis=-1)
 
 
 def _mlp(config: LlamaConfig, w: Mapping[str, Array], x: Array) -> Array:

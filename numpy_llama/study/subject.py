@@ -81,7 +81,10 @@ class Subject:
                         expected=f"{held} tokens before it",
                         found=asked.past,
                     )
-                output = model(asked.input_ids, asked.attention_mask, asked.position_ids, cache)
+                try:
+                    output = model(asked.input_ids, asked.attention_mask, asked.position_ids, cache)
+                except LlamaError as error:
+                    raise error.inside(f"call {index}") from None
                 logits.append(output.logits)
         return logits
 

@@ -5,26 +5,36 @@ import json
 import numpy as np
 import pytest
 
+from numpy_llama import LlamaForCausalLM
 from numpy_llama.cli.main import main
 from numpy_llama.study.trace import patch, save_trace, trace
 
 
 @pytest.fixture(scope="module")
-def dumps(storyteller, tmp_path_factory):
+def model(make_model, tmp_path_factory):
+    """The folder of a small model."""
+    folder = tmp_path_factory.mktemp("small") / "model"
+    make_model().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dumps(model, tmp_path_factory):
     """Traces of a prefill and a decode step: as it is, with one value changed, and a part of that."""
     folder = tmp_path_factory.mktemp("dumps")
+    small = LlamaForCausalLM.from_pretrained(model)
 
     def recorded(patches):
         with patch(patches), trace() as found:
-            output = storyteller([[1, 403, 407, 261]], use_cache=True)
-            storyteller([[300]], past_key_values=output.past_key_values)
+            output = small([[1, 40, 7, 26]], use_cache=True)
+            small([[30]], past_key_values=output.past_key_values)
         return found
 
     save_trace(recorded({}), folder / "good.safetensors")
-    wrong = recorded({"model.layers.2.self_attn.v_proj": lambda x: x * 2})
+    wrong = recorded({"model.layers.1.self_attn.v_proj": lambda x: x * 2})
     save_trace(wrong, folder / "wrong.safetensors")
     for call in wrong.calls:
-        call.values = {name: call.values[name] for name in ("model.layers.1", "model.layers.2", "lm_head")}
+        call.values = {name: call.values[name] for name in ("model.layers.0", "model.layers.1", "lm_head")}
     save_trace(wrong, folder / "partial.safetensors")
     return folder
 
@@ -35,43 +45,51 @@ def compare(capsys, *arguments):
     return status, captured.out, captured.err
 
 
-def test_what_agrees_agrees(dumps, capsys):
-    status, out, _ = compare(capsys, "storyteller", dumps / "good.safetensors")
+def test_what_agrees_agrees(model, dumps, capsys):
+    status, out, _ = compare(capsys, model, dumps / "good.safetensors")
     assert status == 0 and "✓ All agree" in out
-    status, out, _ = compare(capsys, dumps / "good.safetensors", dumps / "good.safetensors", "--model", "storyteller")
+    status, out, _ = compare(capsys, dumps / "good.safetensors", dumps / "good.safetensors", "--model", model)
     assert status == 0
     status, out, _ = compare(capsys, dumps / "good.safetensors", dumps / "good.safetensors")
     assert status == 0 and "rule of thumb" in out
 
 
-def test_the_first_that_disagrees_is_shown_in_a_few_lines(dumps, capsys):
-    status, out, _ = compare(capsys, "storyteller", dumps / "wrong.safetensors")
+def test_the_token_at_the_worst_number_is_shown(storyteller, capsys, tmp_path):
+    with patch({"lm_head": lambda x: x + np.eye(1, x.shape[1], 2).T}), trace("*lm_head") as theirs:
+        storyteller([[1, 403, 407, 261]])
+    save_trace(theirs, tmp_path / "theirs.safetensors")
+    status, out, _ = compare(capsys, "storyteller", tmp_path / "theirs.safetensors")
+    assert status == 1 and "where  position 2:" in out and "(token “" in out
+
+
+def test_the_first_that_disagrees_is_shown_in_a_few_lines(model, dumps, capsys):
+    status, out, _ = compare(capsys, model, dumps / "wrong.safetensors")
     assert status == 1
-    assert "First to disagree: call.0000/model.layers.2.self_attn.v_proj   (prefill)" in out
-    assert "2 times ours" in out and "the same again in model.layers.2.self_attn.v_proj, call 1" in out
+    assert "First to disagree: call.0000/model.layers.1.self_attn.v_proj   (prefill)" in out
+    assert "2 times ours" in out and "the same again in model.layers.1.self_attn.v_proj, call 1" in out
     assert len(out.splitlines()) <= 25 and max(map(len, out.splitlines()[1:])) <= 120
 
 
-def test_a_partial_dump_names_the_interval(dumps, capsys):
-    status, out, _ = compare(capsys, "storyteller", dumps / "partial.safetensors")
+def test_a_partial_dump_names_the_interval(model, dumps, capsys):
+    status, out, _ = compare(capsys, model, dumps / "partial.safetensors")
     assert status == 1
-    assert "after  model.layers.1: agrees" in out
-    assert "model.layers.2.mlp" in out and "Not in theirs" in out
+    assert "after  model.layers.0: agrees" in out
+    assert "model.layers.1.mlp" in out and "Not in theirs" in out
 
 
-def test_json_and_figure(dumps, capsys, tmp_path):
+def test_json_and_figure(model, dumps, capsys, tmp_path):
     figure = tmp_path / "where.png"
-    status, out, err = compare(capsys, "storyteller", dumps / "wrong.safetensors", "--json", "--figure", figure)
+    status, out, err = compare(capsys, model, dumps / "wrong.safetensors", "--json", "--figure", figure)
     report = json.loads(out)
     assert status == report["status"] == 1
-    assert report["first"]["name"] == "model.layers.2.self_attn.v_proj"
+    assert report["first"]["name"] == "model.layers.1.self_attn.v_proj"
     assert report["first"]["difference"]["kind"] == "scale"
     assert figure.read_bytes().startswith(b"\x89PNG") and "written" in err
 
 
-def test_all_shows_every_value(dumps, capsys):
-    _, out, _ = compare(capsys, "storyteller", dumps / "good.safetensors", "--all")
-    assert "call.0001/model.layers.3.self_attn.weights" in out
+def test_all_shows_every_value(model, dumps, capsys):
+    _, out, _ = compare(capsys, model, dumps / "good.safetensors", "--all")
+    assert "call.0001/model.layers.1.self_attn.weights" in out
 
 
 def test_greedy_texts(storyteller, capsys, tmp_path):
@@ -88,8 +106,6 @@ def test_greedy_texts(storyteller, capsys, tmp_path):
 
 
 def test_quantized_weights(make_model, write_gguf, capsys, tmp_path):
-    from numpy_llama import LlamaForCausalLM
-
     model = make_model(hidden_size=64, intermediate_size=96, head_dim=16, attention_bias=False, mlp_bias=False)
     model.save_pretrained(tmp_path / "model")
     gguf = tmp_path / "x.gguf"
@@ -112,8 +128,8 @@ def test_a_damaged_file_is_one_line(capsys, tmp_path, content):
     assert status == 2 and not out and len(err.splitlines()) == 1
 
 
-def test_no_such_file_and_no_such_figure(dumps, capsys):
-    assert compare(capsys, "storyteller", "nowhere.safetensors")[0] == 2
+def test_no_such_file_and_no_such_figure(model, dumps, capsys):
+    assert compare(capsys, model, "nowhere.safetensors")[0] == 2
     assert compare(capsys, "nowhere", dumps / "good.safetensors")[0] == 2
-    status, _, err = compare(capsys, "storyteller", dumps / "good.safetensors", "--figure", dumps / "x.nothing")
+    status, _, err = compare(capsys, model, dumps / "good.safetensors", "--figure", dumps / "x.nothing")
     assert status == 2 and "--figure" in err

@@ -219,6 +219,11 @@ def fields_giving(names):
     return {field: value for name in names for field, value in GIVES.get(name, {}).items()}
 
 
+def that_decide(names):
+    """Those on which it depends how the subject is built; the others it has anyway. Equal ones are built once."""
+    return tuple(sorted(name for name in names if name in GIVES or name == "half-precision"))
+
+
 @cache
 def _exposed(names):
     subject = built(fields_giving(names))
@@ -230,7 +235,7 @@ def exposed():
     """exposed("tied-head", …): the rich subject, with these exposures for certain."""
 
     def make(*names):
-        subject = _exposed(tuple(sorted(names)))
+        subject = _exposed(that_decide(names))
         assert all(EXPOSURES[name].holds(subject) for name in names), names
         return subject
 
@@ -251,7 +256,7 @@ def unexposed():
     """unexposed("several-keys", others): the rich subject with the others, as far as may be, and without the one."""
 
     def make(name, others):
-        subject = _unexposed(name, tuple(sorted(others)))
+        subject = _unexposed(name, that_decide(others))
         assert not EXPOSURES[name].holds(subject), name
         return subject
 

@@ -116,13 +116,22 @@ def values_of(subject):
     return seen
 
 
+RIGHT = {}  # id of a subject → the subject, its values
+
+
+def right_values(subject):
+    if id(subject) not in RIGHT:
+        RIGHT[id(subject)] = subject, values_of(subject)
+    return RIGHT[id(subject)][1]
+
+
 @pytest.mark.parametrize("key", CATALOGUE)
 def test_the_first_wrong_value_is_the_one_that_it_names(key, exposed):
     """In one variant of it at least; other variants may begin elsewhere."""
     mistake = CATALOGUE[key]
     subject = exposed(*mistake.exposed_by)
     assert mistake.first in VALUES
-    right = values_of(subject)
+    right = right_values(subject)
     variants = mistake.plant(subject)
     assert any(first_difference(right, values_of(planted)) == mistake.first for _, planted in variants)
 

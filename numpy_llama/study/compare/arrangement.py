@@ -56,7 +56,8 @@ def _order(suspect: Suspect, axis: int) -> np.ndarray | None:
     common = counts.all(axis=0) if counts.all(axis=0).any() else np.ones(counts.shape[1], bool)
     theirs = np.moveaxis(suspect.theirs, axis, 0).reshape(n, -1)[:, common]
     ours = np.moveaxis(suspect.ours, axis, 0).reshape(n, -1)[:, common]
-    scale = np.sqrt(np.mean(ours**2, axis=0)) + 1e-300
+    with np.errstate(all="ignore"):  # hidden scores have squares beyond any number
+        scale = np.sqrt(np.mean(ours**2, axis=0)) + 1e-300
     marks = np.random.default_rng(0).standard_normal((theirs.shape[1], MARKS)) / scale[:, None]
     a, b = theirs @ marks, ours @ marks  # (n, MARKS)
     if not np.isfinite(a).all():

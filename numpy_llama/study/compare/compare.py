@@ -10,11 +10,12 @@ only follow from what was wrong before them.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from numpy_llama.errors import LlamaError
 from numpy_llama.model.causal_lm import LlamaForCausalLM
 from numpy_llama.model.values import computation_order, value_named
-from numpy_llama.study.compare.calls import asked_again, check_config
+from numpy_llama.study.compare.calls import asked_again, check_config, lined_up, with_positions_that_skip_padding
 from numpy_llama.study.compare.comparison import AGREES, DIFFERS, ELSEWHERE, MISFIT, Comparison, Finding
 from numpy_llama.study.compare.descent import sources
 from numpy_llama.study.compare.difference import difference
@@ -22,10 +23,18 @@ from numpy_llama.study.compare.elsewhere import whose, without_consequence
 from numpy_llama.study.compare.expected import config_of, from_model, from_trace, without_model
 from numpy_llama.study.compare.pairing import Pairs, check_something, judged_again, paired
 from numpy_llama.study.compare.put_in import put_in
-from numpy_llama.study.compare.row_order import NOTE, WRONG_PAIRS, in_neighbours_order, pairs_halves, told_from_their_values
+from numpy_llama.study.compare.row_order import (
+    NOTE,
+    WRONG_PAIRS,
+    in_neighbours_order,
+    pairs_halves,
+    told_from_their_values,
+)
 from numpy_llama.study.compare.their_dtype import told_dtype
 from numpy_llama.study.subject import Asked, Subject
 from numpy_llama.study.trace.trace import Trace
+
+COUNTING = "texts are padded, and no position_ids given"
 
 
 def compare_traces(
@@ -50,10 +59,35 @@ def compare_traces(
     """
     if model is None and ours is None:
         raise LlamaError("nothing to compare with", where=theirs.source, expected="a model, a trace of ours, or both")
+    found = _compared(theirs, model, ours, their_dtype, tolerance, decode)
+    skipping = with_positions_that_skip_padding(theirs)
+    if found.first is None or skipping is theirs or model is None:
+        return found
+    other = _compared(skipping, model, ours, their_dtype, tolerance, decode)
+    if other.first is not None and other.findings.index(other.first) <= found.findings.index(found.first):
+        found.notes.append(f"{COUNTING}: they are taken to count padding; those that skip it agree no better")
+        return found
+    other.notes.append(f"{COUNTING}: they are taken to skip padding, with which more agrees")
+    return other
+
+
+def _compared(
+    theirs: Trace,
+    model: LlamaForCausalLM | None,
+    ours: Trace | None,
+    their_dtype: str | None,
+    tolerance: float,
+    decode: Callable[[int], str] | None,
+) -> Comparison:
+    """The same, with theirs taken at its word."""
     config = model.config if model is not None else config_of(ours)  # type: ignore[arg-type]
     dtype, notes = told_dtype(theirs, their_dtype)
     notes += [*getattr(theirs, "notes", []), *check_config(theirs, config)]
-    asked, more = asked_again(theirs, ours)
+    theirs, ours = (theirs, None) if ours is None else lined_up(theirs, ours)
+    asked, places, more = asked_again(theirs, ours)
+    theirs = replace(theirs, calls=[theirs.calls[place] for place in places])
+    if ours is not None:
+        ours = replace(ours, calls=[ours.calls[place] for place in places if place < len(ours.calls)])
     subject = None
     if model is not None:
         subject = Subject(config, model.tensors, asked).in_dtype(dtype).in_dtype("float64")
@@ -125,7 +159,7 @@ def compare_traces(
         kinds=[_kind(one) for one in asked],
         findings=findings,
         missing=[
-            [name for name in names if name not in call.values]
+            [name for name in names if name not in call.values] if call.values else []
             for names, call in zip(expected.names, theirs.calls, strict=False)
         ],
         unknown=[f"{call.name}/{name}" for call in theirs.calls for name in call.values if value_named(name) is None],

@@ -49,7 +49,10 @@ def from_model(subject: Subject, dtype: str, theirs: Trace, given: Given | None 
         names[call][name] = None
         return name in theirs.calls[call].values or name == MASK
 
-    bars = error_bars(subject, dtype, wanted, given)
+    try:
+        bars = error_bars(subject, dtype, wanted, given)
+    except LlamaError as error:
+        raise error.inside(theirs.source) from None
     masks = [bar[MASK].truth if MASK in bar else None for bar in bars]
     counted = [seen(asked, mask) for asked, mask in zip(subject.calls, masks, strict=True)]
     return Expected(bars, [list(some) for some in names], counted, f"measured with {RUNS} float64 runs")

@@ -38,13 +38,18 @@ class Seen:
     visible: np.ndarray
 
     def counts(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """Which numbers of a value are compared; broadcasts to its shape."""
+        """Which numbers of a value are compared; broadcasts to its shape. All of them where the value is of another
+        number of tokens than the call: a mistake may drop one, or lose the cache.
+        """
         value = value_named(name)
         axes = () if value is None else value.shape
+        sizes = dict(zip(axes, shape, strict=False))
+        B, T, S = len(self.tokens), self.tokens.shape[1], self.keys.shape[1]
+        same = sizes.get("B", B) == B and sizes.get("T", T) == T and sizes.get("S", S) == S
+        if len(axes) != len(shape) or not same:
+            return np.ones((1,) * len(shape), bool)
         if name.endswith(".scores"):
             return self.visible & self.tokens[:, None, :, None]
-        if len(axes) != len(shape):
-            return np.ones((1,) * len(shape), bool)
         for letter, real in (("T", self.tokens), ("S", self.keys)):
             if letter in axes:
                 real = real if shape[0] == real.shape[0] else np.asarray(real.any(axis=0, keepdims=True))

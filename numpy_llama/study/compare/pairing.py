@@ -8,7 +8,7 @@ from numpy_llama.checkpoints.rope_layout import halves_from_neighbours
 from numpy_llama.errors import LlamaError
 from numpy_llama.model.config import LlamaConfig
 from numpy_llama.model.values import table_name
-from numpy_llama.study.compare.error_bars import ErrorBar, Place
+from numpy_llama.study.compare.error_bars import Place
 from numpy_llama.study.compare.expected import Expected
 from numpy_llama.study.compare.judging import MASK, Judged, judge, judge_mask
 from numpy_llama.study.compare.layouts import Reading, readings
@@ -133,7 +133,7 @@ def _of_what_is_shown(reading: Reading, resolution: float) -> Reading:
 
 
 def _judged(reading: Reading, place: Place, expected: Expected, tolerance: float) -> Judged:
-    if place[1] != MASK:
+    if place[1] != MASK or reading.theirs.shape[-2:] != expected.seen[place[0]].visible.shape[-2:]:
         return judge(reading.theirs, reading.expected, reading.counts, tolerance)
     seen = expected.seen[place[0]]
     return judge_mask(reading.theirs, seen.visible, seen.tokens[:, None, :, None])
@@ -155,5 +155,7 @@ def check_something(theirs: Trace, pairs: Pairs, misfits: dict[Place, str]) -> N
         found = ", ".join(names[:4]) + (", …" if len(names) > 4 else "") if names else "no values at all"
         expected = "names of the table of values, as lm_head for the logits"
         raise LlamaError("no value that ours has", where=theirs.source, expected=expected, found=found)
+    if not any(pair.judged.compared for pair in pairs.values()):
+        raise LlamaError("nothing but padding", where=theirs.source, expected="a value of a token that isn't padding")
     if not any(np.isfinite(pair.reading.theirs).any() for pair in pairs.values()):
         raise LlamaError("holds nothing but NaN or infinity", where=theirs.source, expected="numbers")

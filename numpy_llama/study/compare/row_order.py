@@ -26,7 +26,9 @@ PROJECTED = (f"{_LAYER}.q_proj", f"{_LAYER}.k_proj")
 ROTATED = (f"{_LAYER}.query_rotated", f"{_LAYER}.key_rotated", f"{_LAYER}.keys")
 TABLES = ("model.rotary_emb.cos", "model.rotary_emb.sin")
 NOTE = "q and k stand in neighbours' order, as in Meta's, llama2.c's and GGUF files: compared in ours"
-WRONG_PAIRS = "with that order of its q_proj rows RoPE has to pair neighbours (2i, 2i + 1); it pairs halves (i, i + D/2)"
+WRONG_PAIRS = (
+    "with that order of its q_proj rows RoPE has to pair neighbours (2i, 2i + 1); it pairs halves (i, i + D/2)"
+)
 OURS, NEIGHBOURS, NEITHER = "ours", "neighbours", "neither"
 
 

@@ -14,6 +14,7 @@ from numpy_llama.study.trace.trace import Trace
 
 NARROW = ("bfloat16", "float16", "float32")
 ENOUGH = 8  # numbers, that some must have bits to tell by
+FULL_BITS = 2.0**-17  # below it, float16 numbers have fewer bits than bfloat16 ones
 SAMPLE = 100_000  # numbers of a value that are looked at
 # Weights themselves, or numbers that are exact in every dtype: they say nothing of the computation.
 MUTE = ("model.embed_tokens", "model.causal_mask")
@@ -31,6 +32,9 @@ def computed_in(trace: Trace) -> str | None:
     votes: dict[str, int] = {}
     for value in _telling(trace):
         dtype = next((dtype for dtype in NARROW if fits_in(value, dtype)), "float64")
+        few_bits = np.count_nonzero(np.abs(value) >= FULL_BITS) < ENOUGH
+        if dtype == "bfloat16" and few_bits and fits_in(value, "float16"):
+            dtype = "float16"  # its smallest numbers have no more bits than bfloat16 has
         votes[dtype] = votes.get(dtype, 0) + 1
     total, so_far = sum(votes.values()), 0
     for dtype in (*NARROW, "float64"):

@@ -30,7 +30,10 @@ def honest_runs(case: Case) -> list[Baseline]:
     found = []
     for convention in case.stranger.asked:
         subject = case.asked(convention)
-        subject.in_dtype(case.quick).run()  # what can't be run is said here, and not taken for a mistake
+        try:
+            subject.in_dtype(case.quick).run()
+        except LlamaError as error:  # what can't be run is said here, and not taken for a mistake
+            raise error.inside(case.theirs.source) from None
         for dtype in case.stranger.dtypes:
             result = exactly(subject, dtype, case.measure)
             if result is None:

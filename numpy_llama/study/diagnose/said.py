@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from numpy_llama.study.compare.row_order import NOTE
 from numpy_llama.study.diagnose.case import Baseline, Case
 from numpy_llama.study.diagnose.diagnosis import Candidate, Diagnosis, Verdict
 from numpy_llama.study.diagnose.from_logits import SAME
@@ -96,6 +95,7 @@ def from_walk(case: Case, followed: Followed, convention: str, dtype: str) -> Di
     subject = case.asked(convention, dtype)
     unseen, add = what_would_show(subject, case.catalogue, ())
     places = [one for one in (followed.start.wrong, followed.end.wrong) if one is not None][:1]
+    places = places or list(followed.end.pairs)[-1:]
     before, before_rms = differences(followed.start, places)
     after, after_rms = differences(followed.end, places)
     return Diagnosis(
@@ -114,7 +114,7 @@ def from_walk(case: Case, followed: Followed, convention: str, dtype: str) -> Di
         unseen=tuple(key for key in unseen if key not in keys and case.catalogue[key].rounding is False),
         add=add,
         tell_apart=tell_apart(subject, keys, followed.equals, case.catalogue),
-        assumptions=(*case.stranger.assumptions, *([f"{NOTE}."] if followed.end.neighbours else [])),
+        assumptions=case.stranger.assumptions,
         first=followed.first,
         interrupted=case.interrupted,
     )

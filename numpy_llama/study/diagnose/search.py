@@ -14,6 +14,7 @@ from numpy_llama.mistakes.mistake import Mistake
 from numpy_llama.model.causal_lm import LlamaForCausalLM
 from numpy_llama.model.streamed_weights import in_memory
 from numpy_llama.precision import DTYPES
+from numpy_llama.study.compare.row_order import NOTE
 from numpy_llama.study.compare.their_dtype import computed_in
 from numpy_llama.study.diagnose.case import Case
 from numpy_llama.study.diagnose.diagnosis import Diagnosis
@@ -71,6 +72,8 @@ def _diagnosis(case: Case) -> Diagnosis:
     case.tried += sum(followed.tried for followed, _ in walks)
     case.interrupted = any(followed.stopped for followed, _ in walks)
     followed, convention = max(walks, key=lambda one: (one[0].end.wrong is None, -len(one[0].planted)))
+    if followed.end.neighbours:
+        case.stranger = replace(case.stranger, assumptions=(*case.stranger.assumptions, f"{NOTE}."))
     if followed.planted or case.interrupted or not case.stranger.logits:
         return from_walk(case, followed, convention, dtype)
     if followed.end.wrong is not None:
@@ -111,11 +114,13 @@ def _from_logits(case: Case) -> Diagnosis:
         return described(case, "unknown", baseline, None, baseline.distance, baseline.bar, visible)
     if fits and distance.rms * TIMES_BETTER <= before:
         return described(case, "mistake", baseline, best, distance, bar, visible)
+    least = min(before, case.measure.spread)
     couples = pairs(case, visible, baseline)
     pair, pair_distance, pair_bar, pair_fits = measured(case, couples, baseline)
     if pair is not None and pair_distance.rms * TIMES_BETTER <= min(distance.rms, before):
-        verdict = "pair" if pair_fits else "partly"
-        return described(case, verdict, baseline, pair, pair_distance, pair_bar, [*couples, *visible])
-    if distance.rms * SUSPECTED <= before:
+        if pair_fits or pair_distance.rms * SUSPECTED <= least:
+            verdict = "pair" if pair_fits else "partly"
+            return described(case, verdict, baseline, pair, pair_distance, pair_bar, [*couples, *visible])
+    if distance.rms * SUSPECTED <= least:
         return described(case, "partly", baseline, best, distance, bar, visible)
     return described(case, "unknown", baseline, None, distance, bar, visible)

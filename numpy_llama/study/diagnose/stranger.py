@@ -7,6 +7,7 @@ the usual convention, and said (`assumptions`).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import hypot
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from numpy_llama.model.config import LlamaConfig
 from numpy_llama.model.values import value_named
 from numpy_llama.precision import DTYPES, float_dtype
 from numpy_llama.study.compare.calls import check_config
+from numpy_llama.study.compare.error_bars import half_last_bit
 from numpy_llama.study.compare.their_dtype import computed_in
 from numpy_llama.study.diagnose.numbers_written import READINGS, Reading, bits_of, log_softmax, reading_of
 from numpy_llama.study.subject import Asked
@@ -83,7 +85,13 @@ def understood(theirs: Trace, config: LlamaConfig, dtype: str | None = None) -> 
     dtypes = (float_dtype(stated).name,) if stated else tuple(dict.fromkeys(("float32", name)))
     computed_so = dtypes == (name,) and name in ("float16", "bfloat16")
     assumptions += [sentence] if sentence and not computed_so else []
+    if (numbers == numbers[:, :1]).all():
+        assumptions.append("All logits of a token are the same number: nothing can be told from them.")
     reading = reading_of(numbers)
+    if reading.mistake:  # a softmax is rounded once more, and hides in how many bits the logits were
+        rounding = half_last_bit(numbers, "float32")
+        written = hypot(written, float(np.sqrt(np.mean(rounding**2))))
+        dtypes = dtypes if stated else ("float32", "bfloat16", "float16")
     if reading.name == "log-probabilities":
         logits = [None if one is None else log_softmax(one) for one in logits]
     return Stranger(

@@ -70,6 +70,15 @@ class Measure:
         generator = np.random.default_rng(width)
         self._columns = np.sort(generator.choice(width, min(width, COLUMNS), replace=False))
 
+    @property
+    def spread(self) -> float:
+        """How far the stranger's numbers are from one number a vector, root mean square. What comes no nearer than that
+        has nothing to do with them: beside logits that are small, whatever makes logits small looks near.
+        """
+        pairs = zip(self._stranger.logits, self._stranger.judged, strict=True)
+        every = np.concatenate([one[judged] for one, judged in pairs if one is not None and judged is not None])
+        return float(np.sqrt(np.mean(np.square(every - every.mean(axis=-1, keepdims=True)))))
+
     def distance(self, run: Sequence[np.ndarray]) -> Distance:
         """Of the logits of each call, (B, T, V); T may differ from the stranger's, the last tokens are compared."""
         places, sketches, largest = [], [], 0.0

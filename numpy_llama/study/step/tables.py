@@ -40,6 +40,8 @@ def top(session: Session, screen: Screen) -> list[str]:
     if logits is None:
         return ["No next token can be read here: stand at lm_head (`jump lm_head`), or in the residual stream."]
     row, place = _watched(session.watch, logits, session.past)
+    if not np.isfinite(logits[row, place]).any() or np.isnan(logits[row, place]).any():
+        return ["These logits aren't numbers: they say nothing of the next token."]
     found = likeliest(logits[row, place], TOP)
     where = session.past + place if place >= 0 else session.past + logits.shape[1] + place
     lines = [f"After token {where} ({session.token(row, where)}):"]

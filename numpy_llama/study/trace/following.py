@@ -15,11 +15,16 @@ from numpy_llama.study.trace.trace import TracedCall
 def positions_that_do_not_follow(calls: Sequence[TracedCall]) -> list[str]:
     """A remark for the first call whose positions don't go on from the call before, or don't begin at 0.
 
-    Positions of padding don't count, nor those of texts packed in one row, which begin at 0 again.
+    Positions of padding don't count, nor those of texts packed in one row, which begin at 0 again, nor where calls are
+    left out.
     """
     before: np.ndarray | None = None  # (B,), the position of each row's last token
+    held: int | None = 0
     for call in calls:
         positions = call.position_ids
+        if call.past != held:  # calls were left out
+            before = None
+        held = call.cache_length
         if positions is None or call.past is None:
             before = None
             continue

@@ -18,6 +18,7 @@ from numpy_llama.study.trace.deducing import (
     tokens_of,
 )
 from numpy_llama.study.trace.eval_callback import RESOLUTION
+from numpy_llama.study.trace.following import positions_that_do_not_follow
 from numpy_llama.study.trace.foreign_names import (
     Foreign,
     in_llama_cpp,
@@ -27,7 +28,6 @@ from numpy_llama.study.trace.foreign_names import (
     program_of,
     rank,
 )
-from numpy_llama.study.trace.following import positions_that_do_not_follow
 from numpy_llama.study.trace.given import GIVEN, PAST, checked_given, past_of
 from numpy_llama.study.trace.layouts import Laid, Sizes, has_heads, laid
 from numpy_llama.study.trace.lazy_values import LazyValues

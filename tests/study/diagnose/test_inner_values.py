@@ -1,7 +1,9 @@
 """From inner values: diagnosis starts at the first that disagrees, so it tells twins apart, and what logits hide."""
 
+import numpy as np
 import pytest
 
+from numpy_llama.checkpoints.rope_layout import neighbours_from_halves
 from numpy_llama.mistakes.catalogue import CATALOGUE
 from numpy_llama.study.diagnose import diagnose
 
@@ -86,3 +88,65 @@ def test_ctrl_c_gives_what_is_known_so_far(make_subject, strange):
 
     found = diagnose(subject, strange.full(plant(subject, "relu-for-silu"), subject.calls), progress=stop)
     assert found.interrupted and found.first == "call.0000/model.layers.0.mlp.act_fn"
+
+
+FEW = {
+    key: CATALOGUE[key]
+    for key in (
+        "rope-interleaved", "qk-rows-permuted", "k-rows-permuted", "kv-heads-tiled", "scale-missing", "mask-missing",
+        "gate-up-swapped", "relu-for-silu",
+    )
+}  # fmt: skip
+NEIGHBOURS = ("q_proj", "k_proj", "query_rotated", "key_rotated", ".keys")
+
+
+def in_neighbours_order(theirs, head_dim):
+    """With queries and keys as a port has them that keeps Meta's rows, and turns neighbours."""
+    for call in theirs.calls:
+        for name, value in list(call.values.items()):
+            if name.endswith(NEIGHBOURS):
+                moved = neighbours_from_halves(value.swapaxes(0, -1), value.shape[-1] // head_dim)
+                call.values[name] = moved.swapaxes(0, -1)
+    return theirs
+
+
+@pytest.mark.parametrize("endings", ["", ("q_proj", "k_proj", "scores", "self_attn")])
+@pytest.mark.parametrize("keys", [(), ("kv-heads-tiled",), ("scale-missing", "relu-for-silu")])
+def test_rows_in_neighbours_order_are_not_blamed_for_what_is_wrong_behind_them(make_subject, strange, keys, endings):
+    subject = make_subject()
+    theirs = strange.full(plant(subject, *keys), subject.calls, lambda name: name.endswith(endings))
+    found = diagnose(subject, in_neighbours_order(theirs, subject.config.head_dim), catalogue=FEW)
+    assert found.verdict == ("agrees", "mistake", "pair")[len(keys)] and set(found.mistakes) == set(keys)
+    assert not keys or found.first == "call.0000/model.layers.0.self_attn.scores"
+    assert any("neighbours' order" in said for said in found.assumptions)
+
+
+@pytest.mark.parametrize("head_dim", [4, 6])
+@pytest.mark.parametrize("endings", ["", ("q_proj", "lm_head")])
+@pytest.mark.parametrize("key", ["rope-interleaved", "qk-rows-permuted"])
+def test_the_order_of_their_rows_decides_whether_these_or_rope_is_wrong(make_subject, strange, key, endings, head_dim):
+    """With four channels a head, two pairs, both orders are each other's inverse, and the logits are the same."""
+    subject = make_subject(head_dim=head_dim)
+    found = diagnose(
+        subject, strange.full(plant(subject, key), subject.calls, lambda name: name.endswith(endings)), catalogue=FEW
+    )  # fmt: skip
+    assert (found.verdict, found.mistakes, found.equals) == ("mistake", (key,), ())
+    assert not any("neighbours' order" in said for said in found.assumptions)
+
+
+@pytest.mark.parametrize("key", ["embedding-scaled", "cache-forgotten"])
+def test_mistakes_that_change_how_many_tokens_there_are_can_be_tried(make_subject, strange, key):
+    """With a token to begin texts, one that is dropped or doubled is among those tried; a lost cache has fewer keys."""
+    subject = make_subject(bos_token_id=1)
+    subject.calls[0].input_ids[:, :4] = 1
+    found = diagnose(subject, strange.full(plant(subject, key), subject.calls))
+    assert (found.verdict, found.mistakes) == ("mistake", (key,))
+
+
+def test_zeros_are_no_known_mistake_and_no_reason_to_stop(make_subject, strange):
+    subject = make_subject(bos_token_id=1)
+    theirs = strange.full(subject, subject.calls)
+    for call in theirs.calls:
+        call.values = {name: np.zeros_like(array) for name, array in call.values.items()}
+    found = diagnose(subject, theirs)
+    assert found.verdict == "unknown" and any("the same number" in one for one in found.assumptions)

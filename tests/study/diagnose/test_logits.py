@@ -238,3 +238,10 @@ def test_what_cannot_be_judged_is_an_error_and_no_verdict(make_subject, strange,
     with pytest.raises(LlamaError) as error:
         diagnose(subject, theirs, catalogue=strange.own)
     assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_noise_that_is_small_is_not_taken_for_what_makes_logits_small(make_subject, strange):
+    subject = make_subject(vocab_size=64)
+    generator = np.random.default_rng(0)
+    run = [0.01 * generator.standard_normal(one.shape).astype(np.float32) for one in subject.run()]
+    assert diagnose(subject, strange.of(run, subject.calls)).verdict == "unknown"

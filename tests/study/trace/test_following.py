@@ -39,6 +39,11 @@ def test_texts_packed_in_one_row_begin_anew():
     assert positions_that_do_not_follow(calls([0, 1, 2, 0, 1], [2])) == []
 
 
+def test_calls_that_were_left_out_are_no_mistake():
+    made = calls([0, 1, 2], [3], [4])
+    assert positions_that_do_not_follow([made[0], made[2]]) == []
+
+
 def test_the_litmus_script_follows():
     for script in ("script.safetensors", "plain/script.safetensors"):
         assert read_trace(data_folder() / "litmus" / script).notes == []
