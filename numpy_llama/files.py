@@ -82,6 +82,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place in one step.
 
     A crash at any moment leaves the old file, or the new one, whole. The folder is made where it is missing.
+
+    raises  LlamaError where that can't be, or `path` is no plain file: a device (/dev/null), a pipe
     """
     with write_aside(path, write) as put_in_place:
         put_in_place()
@@ -93,6 +95,7 @@ def write_aside(path: Path, write: Callable[[Path], object]) -> Iterator[Callabl
 
     For files that belong together: all are written before the first is put in place. At the end, what wasn't is gone.
     """
+    check_replaceable(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -119,6 +122,13 @@ def write_aside(path: Path, write: Callable[[Path], object]) -> Iterator[Callabl
         yield put_in_place
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_replaceable(path: Path) -> None:
+    """raises  LlamaError where a path is a device (/dev/null) or a pipe: a file in its place would end it"""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        found = "a device or a pipe"
+        raise LlamaError("no plain file", where=path, expected="the name of a file that may be replaced", found=found)
 
 
 def _cannot_be_written(path: Path, error: OSError) -> LlamaError:

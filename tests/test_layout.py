@@ -129,14 +129,14 @@ def test_the_path_of_a_token_has_at_most_twelve_steps_and_leads_through_the_corr
 
 def test_every_public_function_of_the_package_has_a_docstring():
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-                assert ast.get_docstring(node) or _is_inner(path, node), f"{path.relative_to(ROOT)}: {node.name}"
+                assert ast.get_docstring(node) or _is_inner(tree, node), f"{path.relative_to(ROOT)}: {node.name}"
 
 
-def _is_inner(path, node):
+def _is_inner(tree, node):
     """Whether a function stands inside another one."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     return any(
         isinstance(outer, ast.FunctionDef) and any(inner is not outer and getattr(inner, "lineno", 0) == node.lineno
                                                    for inner in ast.walk(outer))

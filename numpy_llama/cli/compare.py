@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy_llama.checkpoints.known_models import EMBEDDED, INSTALLED, LITMUS
 from numpy_llama.cli.arguments import Parser, checkpoint_folder, positive_number
-from numpy_llama.cli.terminal import note
+from numpy_llama.cli.figure import write_figure
 from numpy_llama.errors import LlamaError
 from numpy_llama.precision import DTYPES
 
@@ -48,7 +48,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> Parser:
         "compare", help="find where another implementation disagrees", description=DESCRIPTION, epilog=EPILOG
     )
     parser.add_argument(
-        "ours", metavar="OURS", help="a model (a checkpoint's folder or file, or storyteller), or a trace of ours"
+        "ours", metavar="OURS", help="a model (a checkpoint's folder or file, storyteller, litmus), or a trace of ours"
     )
     parser.add_argument("theirs", metavar="THEIRS", type=Path, help="their trace; with --greedy, what they generated")
     parser.add_argument("--model", metavar="PATH", help="where OURS is a trace: the model, to measure error bars with")
@@ -100,11 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.figure is not None:
         from numpy_llama.study.compare.figure import comparison_figure
 
-        try:
-            comparison_figure(comparison).savefig(arguments.figure, dpi=150)
-        except ValueError as error:  # a name that ends in no format that matplotlib knows
-            raise LlamaError(str(error), where=f"--figure {arguments.figure}") from None
-        note(f"written: {arguments.figure}")
+        write_figure(comparison_figure(comparison), arguments.figure)
     return comparison.status
 
 

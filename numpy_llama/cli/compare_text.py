@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from numpy_llama.cli.terminal import table, visible
 from numpy_llama.model.values import layer_of, table_name, value_named
 from numpy_llama.study.compare.comparison import ELSEWHERE, Comparison, Finding, formula_of, grouped
+from numpy_llama.study.compare.error_bars import HIDDEN
 from numpy_llama.study.compare.places import ranges
 
 if TYPE_CHECKING:
@@ -34,9 +35,10 @@ def _heading(comparison: Comparison) -> str:
     calls = len(comparison.kinds)
     kinds = ", ".join(f"{comparison.kinds.count(kind)} {kind}" for kind in dict.fromkeys(comparison.kinds))
     count = len(comparison.findings)
+    values = f"{count:,} value{'s' * (count != 1)}"
     return (
         f"{visible(comparison.theirs)}, held to {visible(comparison.ours)}\n"
-        f"  {count:,} values of {calls} call{'s' * (calls != 1)} ({kinds}), computed in {comparison.dtype}; "
+        f"  {values} of {calls} call{'s' * (calls != 1)} ({kinds}), computed in {comparison.dtype}; "
         f"error bars {comparison.bars}"
     )
 
@@ -56,10 +58,14 @@ def _agreement(comparison: Comparison) -> list[str]:
     if not agreeing:
         return []
     worst = max(agreeing, key=lambda finding: finding.worst)
-    what = "All agree" if len(agreeing) == len(comparison.findings) else f"{len(agreeing):,} values agree"
+    what = (
+        "All agree"
+        if len(agreeing) == len(comparison.findings)
+        else f"{len(agreeing):,} value{'s agree' if len(agreeing) != 1 else ' agrees'}"
+    )
     return [
-        f"✓ {what}. The worst number of all is {worst.worst:.1f} error bars away",
-        f"  ({worst.full_name}); honest runs go up to 25.",
+        f"✓ {what}. The number farthest from ours, in {worst.full_name}, is off by",
+        f"  {worst.worst:.1f} error bars; up to 25 counts as rounding.",
     ]
 
 
@@ -74,9 +80,12 @@ def _first(comparison: Comparison, first: Finding) -> list[str]:
     lines.append(f"  where  {where}: {how.bad[0]:,} of {how.bad[1]:,} numbers")
     token = _token(comparison, first)
     index = ", ".join(str(i) for i in how.worst)
-    lines.append(f"  worst  [{index}]{token}: ours {how.ours:.7g}, theirs {how.theirs:.7g}")
+    write = _hidden_or if first.name.endswith("scores") else "{:.7g}".format
+    ours, theirs = write(how.ours), write(how.theirs)
+    lines.append(f"  worst  [{index}]{token}: ours {ours}, theirs {theirs}")
     units = f"{how.units:,.0f} error bars apart" if how.units < 1e15 else "farther apart than can be counted"
-    lines.append(f"         {units} (a bar is {how.bar:.2g}; honest runs go up to 25)")
+    if how.kind != "mask":
+        lines.append(f"         {units} (a bar is {how.bar:.2g}; up to 25 counts as rounding)")
     if comparison.between:
         between = comparison.between
         span = visible(between[0]) if len(between) == 1 else f"{visible(between[0])} … {visible(between[-1])}"
@@ -84,9 +93,17 @@ def _first(comparison: Comparison, first: Finding) -> list[str]:
             lines.append(f"  after  {_several(comparison.before)}: agree{'s' * (len(comparison.before) == 1)}")
         values = "a value" if len(between) == 1 else f"{len(between)} values"
         lines.append(f"  lacks  {values} in between, in any of which it may begin: {span}")
+        if kind != "prefill" and any(name.endswith((".keys", ".values")) for name in between):
+            lines.append("         or in a call before, whose keys and values stay in the cache")
     elif comparison.before:
         lines.append(f"  reads  {_several(comparison.before)}: agree{'s' * (len(comparison.before) == 1)}")
+        if first.name.endswith((".keys", ".values")) and not first.sourced:
+            lines.append("         and what calls before left in the cache, which theirs lacks: it may begin there")
     return lines
+
+
+def _hidden_or(score: float) -> str:
+    return f"{score:.7g}" if score > -HIDDEN else "hidden"
 
 
 def _token(comparison: Comparison, first: Finding) -> str:
@@ -104,7 +121,7 @@ def _token(comparison: Comparison, first: Finding) -> str:
 def _rest(comparison: Comparison, first: Finding) -> list[str]:
     after = sum(finding.place > first.place or finding is not first for finding in comparison.findings)
     lines = []
-    following, others = comparison.following, comparison.others
+    following, others, unsure = comparison.following, comparison.others, comparison.unsure
     if following:
         kinds = {comparison.kinds[finding.place] for finding in following}
         count = f"{len(following):,} more value{'s disagree' if len(following) > 1 else ' disagrees'}"
@@ -117,21 +134,33 @@ def _rest(comparison: Comparison, first: Finding) -> list[str]:
                 if len(following) == 1
                 else "  computed from their own values before, they agree."
             )
-    elif not others:
+    elif not others and not unsure:
         lines.append(f"  Nothing else disagrees, of {after:,} values.")
     if others:
         own = "itself" if len(others) == 1 else "themselves"
         lines.append(f"  {len(others):,} not because of what is before: wrong by {own}")
-        groups = grouped([first, *others])
-        for group in groups[:FEW]:
-            how = group[0].difference
-            says = "" if how is None else f": {how.says}" + (f" ({how.place})" if how.place else "")
-            shown = [finding for finding in group if finding is not first]
-            if shown:
-                same = "the same again in " if group[0] is first else ""
-                lines.append(f"    {same}{_group(shown)}{says if group[0] is not first else ''}")
-        if len(groups) > FEW:
-            lines.append(f"    … and {len(groups) - FEW} more kinds")
+        lines += _groups(first, others)
+    if unsure:
+        more = "more value" if following or others else "value"
+        count = f"{len(unsure):,} {more}{'s disagree' if len(unsure) > 1 else ' disagrees'}"
+        reads = "they read" if len(unsure) > 1 else "it reads"
+        lines.append(f"  {count}, and may follow from what is before: theirs lacks some of what {reads}")
+        lines += _groups(first, unsure)
+    return lines
+
+
+def _groups(first: Finding, others: list[Finding]) -> list[str]:
+    lines = []
+    groups = grouped([first, *others])
+    for group in groups[:FEW]:
+        how = group[0].difference
+        says = "" if how is None else f": {how.says}" + (f" ({how.place})" if how.place else "")
+        shown = [finding for finding in group if finding is not first]
+        if shown:
+            same = "the same again in " if group[0] is first else ""
+            lines.append(f"    {same}{_group(shown)}{says if group[0] is not first else ''}")
+    if len(groups) > FEW:
+        lines.append(f"    … and {len(groups) - FEW} more kinds")
     return lines
 
 
@@ -161,8 +190,15 @@ def _left_out(comparison: Comparison) -> list[str]:
         every = [names for names in comparison.missing if names]
         lines.append(f"  Not in theirs: {missing:,} values ({_several(every[0])})")
     if comparison.unknown:
-        lines.append(f"  Names that no Llama has: {_several(comparison.unknown)}")
+        lines.append(f"  Names that no Llama has, not compared: {_several(_with_nearest(comparison))}")
     return ["", *lines] if lines else []
+
+
+def _with_nearest(comparison: Comparison) -> list[str]:
+    """Each unknown name once, whatever the call, with the name of ours that may be meant."""
+    names = dict.fromkeys(full.partition("/")[2] for full in comparison.unknown)
+    near = comparison.nearest
+    return [f"{name} (meant: {near[name]}?)" if name in near else name for name in names]
 
 
 def _every(comparison: Comparison) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from numpy_llama.cli.arguments import Parser, checkpoint_folder, positive_int, positive_number
-from numpy_llama.cli.findings import failure_lines
+from numpy_llama.cli.findings import failure_lines, verdict_lines
 from numpy_llama.cli.terminal import note, visible
 from numpy_llama.errors import LlamaError
 from numpy_llama.precision import DTYPES
@@ -90,7 +90,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> Parser:
     files.add_argument("--emit", type=Path, metavar="DIR", help="write questions into a folder")
     files.add_argument("--check", type=Path, metavar="DIR", help="judge the answers in it")
     files.add_argument("--exec", metavar="COMMAND", help="ask a command every question: 'my_llama {in} {out}'")
-    files.add_argument("--only", type=_kinds, metavar="LIST", help=f"some of {','.join(KINDS)}")
+    files.add_argument("--only", type=_kinds, metavar="LIST", help=f"with commas, some of {', '.join(KINDS)}")
     files.add_argument("--format", choices=("safetensors", "npy"), help="of the files; default: safetensors")
     files.add_argument("--dtype", choices=("float32", "float64"), help="of the numbers; default: float32")
     return parser
@@ -186,9 +186,9 @@ def as_text(report: "ForeignReport", show_all: bool = False) -> str:
     """The report for a person: what holds, what doesn't with its smallest example, what couldn't be tried, and why."""
     lines = [f"{visible(report.target)}: {', '.join(report.functions)}", ""]
     failed = [finding for finding in report.findings if not finding.passed]
-    for finding in report.findings:
-        lines.append(f"  {'✓' if finding.passed else '✗'} {visible(finding.sentence)}")
-    lines += [f"  – {visible(sentence)} ({visible(why)})" for sentence, why in report.not_tried]
+    lines += verdict_lines(report.findings)
+    lines += ["", "  couldn't be tried"] if report.not_tried else []
+    lines += [f"    – {visible(sentence)} ({visible(why)})" for sentence, why in report.not_tried]
     if report.stopped:
         lines.append(f"  ✗ stopped: {visible(report.stopped)}")
     for finding in failed if show_all else failed[:1]:

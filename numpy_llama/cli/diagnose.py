@@ -34,6 +34,7 @@ nothing explains; 2 can't be diagnosed
 
 examples:
   numpy-llama diagnose --model my-llama theirs.safetensors
+  numpy-llama diagnose --model litmus theirs.safetensors
   numpy-llama diagnose --model smollm2 --dtype bfloat16 theirs.safetensors
   numpy-llama diagnose --model my-llama --tokens texts.json
 """
@@ -74,7 +75,14 @@ def _logits(arguments: argparse.Namespace) -> int:
 
     model = AutoModelForCausalLM.from_pretrained(checkpoint_folder(arguments.model))
     theirs = read_trace(arguments.theirs, model.config)
-    found: Diagnosis = diagnose(model, theirs, dtype=arguments.dtype, thorough=arguments.all, progress=progress)
+    try:
+        found: Diagnosis = diagnose(model, theirs, dtype=arguments.dtype, thorough=arguments.all, progress=progress)
+    except LlamaError as error:
+        if not error.what.endswith("of another model"):
+            raise
+        ours = f"--model {arguments.model} has a vocabulary of {model.config.vocab_size:,}"
+        expected = f"{error.expected}; {ours}" if error.expected is not None else ours
+        raise LlamaError(error.what, where=error.where, expected=expected, found=error.found) from None
     progress("")
     print(json.dumps(found.as_dict(), indent=2) if arguments.json else as_text(found, arguments.all))
     if found.interrupted:

@@ -11,10 +11,12 @@ from numpy_llama.study.diagnose.token_mistakes import TOKEN_MISTAKES
 
 if TYPE_CHECKING:
     from numpy_llama.study.diagnose import Diagnosis
+    from numpy_llama.study.diagnose.diagnosis import CallSeen
     from numpy_llama.study.diagnose.tokens import TokenDiagnosis
 
 WIDTH = 80
 LABEL = 14  # columns of what stands before a paragraph
+FEW_CALLS = 3  # that are described one by one
 
 
 def as_text(found: "Diagnosis", every: bool = False) -> str:
@@ -24,7 +26,7 @@ def as_text(found: "Diagnosis", every: bool = False) -> str:
     """
     parts = [_paragraph(_verdict(found)), _facts(found)]
     for key, label in zip(found.mistakes, found.labels, strict=True):
-        parts.append(_mistake(key, label))
+        parts.append(_mistake(key, label, found.dump))
     if found.candidates and found.verdict != "agrees":
         parts.append(_candidates(found))
     if found.unseen:
@@ -46,9 +48,11 @@ def _verdict(found: "Diagnosis") -> str:
     if found.verdict == "unknown":
         return (
             f"The {what} differ from the reference's by up to {found.before:.2g}, which rounding doesn't explain, nor "
-            "does any mistake of the catalogue, nor two of them together."
+            f"does {_none_of_them(found)}. {_next_step(found)}"
         )
     other = f" Or of one {'; or '.join(twins)}: these {what} can't tell; {_to_know(found)}." if twins else ""
+    if twins and not found.tell_apart:
+        other = f" Or of one {'; or '.join(twins)}: in these calls, that is the same."
     if found.verdict == "partly":
         return (
             f"A suspicion: a Llama {blamed} comes much nearer to these {what}, but isn't the whole explanation.{other}"
@@ -62,6 +66,23 @@ def _verdict(found: "Diagnosis") -> str:
     return (
         f"Your {what} are those of a Llama {blamed}.{other} With that planted in the reference, the largest difference "
         f"falls from {found.before:.2g} to {found.after:.2g}."
+    )
+
+
+def _none_of_them(found: "Diagnosis") -> str:
+    if found.first is not None:
+        return "any mistake of the catalogue that begins where the first value disagrees"
+    return "any mistake of the catalogue, nor two of them together"
+
+
+def _next_step(found: "Diagnosis") -> str:
+    if found.first is not None and found.unexplained is not None:
+        return "`numpy-llama compare` shows where, and what follows from it."
+    if found.first is not None:
+        return f"`numpy-llama compare` says how {visible(found.first)} differs, the first value that does."
+    return (
+        "`numpy-llama compare` says which call is the first that differs; write down inner values as well, and it says "
+        "which of them is, and how."
     )
 
 
@@ -81,23 +102,63 @@ def _facts(found: "Diagnosis") -> str:
     lines = [table(rows, "lrr"), f"  judged: {judged}"]
     if found.first is not None:
         lines.append(f"  the first value that disagrees: {visible(found.first)}")
+    if found.unexplained is not None:
+        name, how = found.unexplained
+        lines.append(_paragraph(f"how {'it' if name == found.first else visible(name)} differs: {visible(how)}", "  "))
+    if found.calls:
+        lines.append(_paragraph(_calls(found.calls), "  "))
     lines += [_paragraph(visible(line), indent="  ") for line in found.assumptions]
     return "\n".join(lines)
 
 
-def _mistake(key: str, label: str) -> str:
+def _calls(calls: "tuple[CallSeen, ...]") -> str:
+    """As "calls 0–2 and 4 agree without any mistake; call 3 (chunk of 5 after 14) doesn't"."""
+    agreeing, others = ([one for one in calls if one.agrees is so] for so in (True, False))
+    if not agreeing:
+        return f"none of the {len(calls)} calls agrees without a mistake"
+    kinds = {one.given for one in others}
+    shown = f"{_numbered(others)} ({others[0].given})" if len(kinds) == 1 else ""
+    if not shown and len(others) <= FEW_CALLS:
+        shown = "calls " + _and([f"{one.call} ({one.given})" for one in others])
+    return (
+        f"{_numbered(agreeing)} agree{'s' * (len(agreeing) == 1)} without any mistake; "
+        f"{shown or _numbered(others)} {'do' if len(others) > 1 else 'does'}n't"
+    )
+
+
+def _numbered(calls: "list[CallSeen]") -> str:
+    """ "call 3", "calls 0–2 and 4" """
+    spans: list[list[int]] = []
+    for one in calls:
+        if spans and one.call == spans[-1][1] + 1:
+            spans[-1][1] = one.call
+        else:
+            spans.append([one.call, one.call])
+    names = [str(a) if a == b else f"{a}–{b}" if b > a + 1 else f"{a} and {b}" for a, b in spans]
+    return f"call{'s' * (len(calls) > 1)} {_and(names)}"
+
+
+def _and(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _mistake(key: str, label: str, dump: Iterable[str]) -> str:
     mistake = CATALOGUE[key]
     lines = [key + (f" ({visible(label)})" if label else "")]
     lines.append(_labelled("looks like", mistake.looks_like))
     lines.append(_labelled("to mend it", mistake.mend))
-    lines.append(_labelled("to be sure", f"dump {mistake.first.replace('{i}', '0')}, the first value that is wrong"))
+    first = mistake.first.replace("{i}", "0")
+    lines.append(_labelled("to be sure", f"dump {first}, the first value that is wrong" if first in dump else ""))
     lines += [_labelled("made before" if place == 0 else "", wild) for place, wild in enumerate(mistake.wild)]
     return "\n".join(line for line in lines if line)
 
 
 def _candidates(found: "Diagnosis") -> str:
     rows = [("next nearest", "largest left", "root mean square")]
-    for one in found.candidates if found.verdict in ("partly", "unknown") else found.candidates[:2]:
+    candidates = found.candidates if found.verdict in ("partly", "unknown") else found.candidates[:2]
+    if not candidates:
+        return ""
+    for one in candidates:
         names = " + ".join(
             key + (f" ({visible(label)})" if label else "") for key, label in zip(one.mistakes, one.labels, strict=True)
         )
@@ -148,7 +209,7 @@ def tokens_as_text(found: "TokenDiagnosis", every: bool = False) -> str:
             rows = [(key, TOKEN_MISTAKES[key].shown_by) for key in found.unseen]
             parts.append(f"{said}. If at all, these would:\n" + table(rows, "ll"))
         else:
-            parts.append(f"{said} (--all names them, and texts that would).")
+            parts.append(_paragraph(f"{said} (--all names them, and texts that would)."))
     return "\n\n".join(parts)
 
 

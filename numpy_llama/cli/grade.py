@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from numpy_llama.cli.arguments import Parser, positive_int, positive_number
-from numpy_llama.cli.findings import failure_lines
+from numpy_llama.cli.findings import failure_lines, verdict_lines
 from numpy_llama.cli.terminal import visible
 from numpy_llama.conformance import SECONDS
 from numpy_llama.conformance.hints import HINTS
@@ -89,8 +89,7 @@ def as_text(report: "Report", show_all: bool = False) -> str:
     failed = [finding for finding in report.findings if not finding.passed]
     if failed and failed[0].message == "isn't written yet":
         return "\n".join([*lines, "  Not written yet: the function raises NotImplementedError.", *_next(report)])
-    for finding in report.findings:
-        lines.append(f"  {'✓' if finding.passed else '✗'} {visible(finding.sentence)}")
+    lines += verdict_lines(report.findings)
     if report.stopped:
         lines.append(f"  ✗ stopped: {visible(report.stopped)}")
     for finding in failed if show_all else failed[:1]:

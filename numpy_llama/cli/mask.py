@@ -3,8 +3,8 @@
 import argparse
 
 from numpy_llama.cli.arguments import Parser, add_model, checkpoint_folder
-from numpy_llama.cli.terminal import note, read_text
-from numpy_llama.errors import LlamaError
+from numpy_llama.cli.figure import write_figure
+from numpy_llama.cli.terminal import read_text
 
 DESCRIPTION = """\
 See which token may look at which.
@@ -54,9 +54,5 @@ def run(arguments: argparse.Namespace) -> int:
         visualizer(texts, **options)
         return 0
     figure = visualizer.figure(texts, **options)
-    try:
-        figure.savefig(arguments.figure, dpi=150)
-    except ValueError as error:  # a name that ends in no format that matplotlib knows
-        raise LlamaError(str(error), where=f"--figure {arguments.figure}") from None
-    note(f"written: {arguments.figure}")
+    write_figure(figure, arguments.figure)
     return 0

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from numpy_llama.blocks.quantized_weight import BITS, GROUP_SIZES
 from numpy_llama.cli.arguments import Parser, add_model, checkpoint_folder
-from numpy_llama.cli.terminal import note, read_text, table, visible
+from numpy_llama.cli.figure import write_figure
+from numpy_llama.cli.terminal import read_text, table, visible
 from numpy_llama.errors import LlamaError
 
 if TYPE_CHECKING:
@@ -120,8 +121,4 @@ def _text(name: str) -> str:
 def _draw(report: "QuantizationReport", title: str, name: str) -> None:
     from numpy_llama.study.quantization_figure import quantization_figure
 
-    try:
-        quantization_figure(report, title).savefig(name, dpi=150)
-    except ValueError as error:  # a name that ends in no format that matplotlib knows
-        raise LlamaError(str(error), where=f"--plot {name}") from None
-    note(f"written: {name}")
+    write_figure(quantization_figure(report, title), name, "--plot")

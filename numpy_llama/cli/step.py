@@ -41,10 +41,10 @@ a first walk, to be typed line by line:
   jump layers.2            to a whole layer
   into                     and inside it
   jump *.weights           to the attention weights
-  watch head 3             of one head
-  read                     to what they were computed from
-  zero                     what if this were 0?
+  watch token 4            where the last token looks, in every head
+  zero [0, 7]              what if head 7 looked nowhere?
   undo                     as it was
+  read                     to the scores, which they were computed from
   help                     the other commands
 """
 SCRIPT_LIMIT = 1024 * 1024  # bytes
@@ -79,6 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
     session = open_session(arguments)
     if arguments.against is not None:
         session.compare_with(arguments.against)
+        if session.other_text:
+            note(f"--against {arguments.against}: {session.other_text}")
     is_person = script is None and bool(sys.stdin and sys.stdin.isatty())
     if is_person:
         return talk(session)
@@ -98,7 +100,7 @@ def open_session(arguments: argparse.Namespace) -> "Session":
         raise LlamaError(
             "what to step through?", expected='a text in quotes ("Once upon a time") or --trace', found=found
         )
-    from numpy_llama.checkpoints.auto import AutoConfig, AutoTokenizer
+    from numpy_llama.checkpoints.auto import AutoConfig
     from numpy_llama.model.causal_lm import LlamaForCausalLM
     from numpy_llama.study.step import Session, first_run
     from numpy_llama.study.trace import read_trace
@@ -110,17 +112,39 @@ def open_session(arguments: argparse.Namespace) -> "Session":
         folder = checkpoint_folder(arguments.model)
         known = trace.config == AutoConfig.from_pretrained(folder).to_dict()
         # Whose tokens they are: --model's, where somebody says so or the trace is of that model.
-        tokenizer = AutoTokenizer.from_pretrained(folder) if known or arguments.model != EMBEDDED else None
+        tokenizer = tokenizer_of(folder) if known or arguments.model != EMBEDDED else None
         return Session(trace, pieces_of(tokenizer))
     if arguments.prompt == "-":
         raise LlamaError("no text", expected="the prompt in quotes: stdin is for commands")
     folder = checkpoint_folder(arguments.model)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = tokenizer_of(folder)
+    if tokenizer is None:
+        raise LlamaError(
+            "this model has no tokenizer, and can't read a text", where=f"--model {arguments.model}",
+            expected="a trace, with the ids in it: step --trace FILE (`numpy-llama trace` writes one)",
+        )  # fmt: skip
     prompt_ids = tokenizer.encode(read_text(arguments.prompt))
     if not prompt_ids:
         raise LlamaError("no tokens", where="the prompt", expected="at least one")
     run = first_run(LlamaForCausalLM.from_pretrained(folder, arguments.dtype), prompt_ids, arguments.steps)
     return Session(run.trace, pieces_of(tokenizer), run)
+
+
+def tokenizer_of(folder: Path) -> "Tokenizer | None":
+    """A model's tokenizer; None where there is none at all.
+
+    raises  LlamaError for one that can't be read
+    """
+    from numpy_llama.checkpoints.auto import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except LlamaError as error:
+        if error.found == "no tokenizer file" or (
+            error.what == "missing metadata" and "tokenizer.ggml" in str(error.where)
+        ):
+            return None
+        raise
 
 
 def pieces_of(tokenizer: "Tokenizer | None") -> Callable[[int], str]:
@@ -137,8 +161,8 @@ def pieces_of(tokenizer: "Tokenizer | None") -> Callable[[int], str]:
 def read_script(name: str) -> tuple[str, bytes]:
     """A file of commands: what to call it in messages, and what is in it."""
     path = Path(name)
-    if not path.is_file():
-        raise LlamaError("no such file", where=f"--commands {name}")
+    if not path.exists() or path.is_dir():
+        raise LlamaError("a folder" if path.is_dir() else "no such file", where=f"--commands {name}")
     with path.open("rb") as file:
         return name, file.read(SCRIPT_LIMIT + 1)
 

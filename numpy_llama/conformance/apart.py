@@ -77,6 +77,8 @@ def why(ended: int | None, seconds: float, memory: int | None, during: str, load
     place = f"while this was tried: {during}" if during else ("" if loaded else "while the file was loaded")
     if ended is None:
         what = f"not finished after {seconds:g} s; a loop that doesn't end?"
+    elif ended == -signal.SIGINT:
+        what = "interrupted (KeyboardInterrupt)"
     elif ended < 0:
         much = "more memory than there is" if memory is None else f"more than {memory / 1e9:.1f} GB of memory"
         what = f"the process was killed (signal {-ended}); {much}?"

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from numpy_llama.conformance.port import Port
+from numpy_llama.precision import DTYPES
 
 SHOWN = 12  # numbers of an array that a report prints
 
@@ -17,6 +18,7 @@ class Finding:
 
     example        smallest failing example: each drawn value, printed
     expected, got  printed; empty where there are none
+    block          what it is said of: a block, a function, or "the whole model"
     """
 
     name: str
@@ -26,28 +28,33 @@ class Finding:
     example: dict[str, str] | None = None
     expected: str = ""
     got: str = ""
+    block: str = ""
 
 
-def as_finding(verdict: Any) -> Finding:
-    """A verdict of the runner, in text."""
+def as_finding(verdict: Any, block: str) -> Finding:
+    """A verdict of the runner on a block, in text."""
     example = {name: show(value) for name, value in verdict.example.items()}
     expected = "" if verdict.expected is None else show(verdict.expected)
     got = "" if verdict.got is None else show(verdict.got)
-    return Finding(verdict.name, verdict.sentence, verdict.passed, verdict.message, example, expected, got)
+    return Finding(verdict.name, verdict.sentence, verdict.passed, verdict.message, example, expected, got, block)
 
 
 def show(value: Any) -> str:
-    """A value for a report: arrays in full where they are small, with their dtype; never more than a few lines."""
+    """A value for a report: arrays in full where they are small, else with their shape; never more than a few lines."""
     if isinstance(value, np.dtype):
         return value.name
-    if isinstance(value, np.ndarray | np.generic):
+    if _is_real(value):
         # As float64, since NumPy prints a bfloat16 with digits that it doesn't have.
         numbers = np.asarray(value)
         if numbers.dtype.kind not in "iub":
             numbers = numbers.astype(np.float64)
         text = np.array2string(numbers, precision=6, separator=", ", threshold=SHOWN, edgeitems=3, suppress_small=False)
-        return f"{text} ({np.asarray(value).dtype.name})"
-    text = repr(value)
+        shape = f", shape {numbers.shape}" if numbers.size > SHOWN else ""
+        return f"{text} ({np.asarray(value).dtype.name}{shape})"
+    try:
+        text = repr(value)
+    except Exception as error:  # an object of somebody's own
+        text = f"{type(value).__name__}, whose repr raises {type(error).__name__}"
     return text if len(text) <= 200 else text[:200] + " …"
 
 
@@ -79,7 +86,12 @@ def _alike(verdict: Any, other: Any) -> bool:
     if verdict.got is None or other.got is None:
         return bool(verdict.message == other.message)
     got, same = np.asarray(verdict.got), np.asarray(other.got)
-    if got.shape != same.shape or got.dtype.kind == "O" or same.dtype.kind == "O":
+    if got.shape != same.shape or not _is_real(got) or not _is_real(same):
         return False
     # The same formula in another order of operations; a hundredth or two are above rounding, bfloat16's included.
     return bool(np.allclose(got.astype(np.float64), same.astype(np.float64), rtol=2e-2, atol=1e-9, equal_nan=True))
+
+
+def _is_real(value: Any) -> bool:
+    """Whether a value is of real numbers, and not of objects, texts or complex ones."""
+    return isinstance(value, np.ndarray | np.generic) and (value.dtype.kind in "iubf" or value.dtype in DTYPES.values())

@@ -28,6 +28,7 @@ from numpy_llama.conformance.rounding import Broken
 
 UNWRITTEN = "isn't written yet"
 TOO_LARGE = "asks for more memory than there is"
+LONGEST = 500  # characters of somebody's error that are shown
 EXAMPLES = 30  # a property; every mistake of mistakes.py is found well before
 
 
@@ -146,7 +147,8 @@ def explain(error: BaseException) -> str:
         return UNWRITTEN
     if isinstance(error, MemoryError):
         return TOO_LARGE
-    return f"raised {type(error).__name__}{_line(error)}: {error}"
+    said = str(error)
+    return f"raised {type(error).__name__}{_line(error)}: {said if len(said) <= LONGEST else said[:LONGEST] + ' …'}"
 
 
 def _line(error: BaseException) -> str:

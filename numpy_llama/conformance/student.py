@@ -105,7 +105,7 @@ def _judge_here(path: Path, memory: int, log: Path) -> None:
             for property_ in PROPERTIES[block]:
                 tell(begin=sentence_of(property_))
                 verdict = try_property(property_, port)
-                tell(finding=asdict(as_finding(verdict)))
+                tell(finding=asdict(as_finding(verdict, block)))
                 if not verdict.passed:
                     failed.append((property_, verdict))
                     if verdict.message in (UNWRITTEN, TOO_LARGE):  # nothing more to learn from the others

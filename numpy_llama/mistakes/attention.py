@@ -1,4 +1,4 @@
-"""Mistakes of attention's scale: what the product of queries and keys is multiplied by.
+"""Mistakes of attention's scores: what the product of queries and keys is multiplied by, or cut off at.
 
 Each wraps the attention that the subject already has, so that two mistakes can stand in one subject.
 """
@@ -10,6 +10,7 @@ import numpy as np
 
 from numpy_llama.mistakes.mistake import GITHUB, Mistake, Variants
 from numpy_llama.mistakes.planting import with_blocks, with_value
+from numpy_llama.precision import lowest, widen
 from numpy_llama.study.subject import Subject
 
 Array = np.ndarray
@@ -56,6 +57,23 @@ def scaled_twice(subject: Subject) -> Variants:
     """The queries are scaled before the product, the scores after it."""
     factor = subject.config.head_dim**-0.5
     yield "", with_value(subject, "model.layers.*.self_attn.query_rotated", lambda q: q * q.dtype.type(factor))
+
+
+def capped_at(cap: float) -> Callable[[Array], Array]:
+    """cap · tanh(score / cap), but for what the mask hides: it is added after the cap."""
+
+    def change(scores: Array) -> Array:
+        wide = widen(scores)
+        hidden = wide < 0.5 * float(lowest(scores.dtype))
+        return np.where(hidden, wide, cap * np.tanh(wide / cap)).astype(scores.dtype)
+
+    return change
+
+
+def soft_capped(subject: Subject) -> Variants:
+    """Scores are capped at 50, as Gemma 2's, or at 30."""
+    for cap in (50.0, 30.0):
+        yield f"at {cap:g}", with_value(subject, "model.layers.*.self_attn.scores", capped_at(cap))
 
 
 MISTAKES: tuple[Mistake, ...] = (
@@ -113,5 +131,15 @@ MISTAKES: tuple[Mistake, ...] = (
         plant=scaled_twice,
         exposed_by=("several-keys",),
         twins=("scale-by-head-dim",),
+    ),
+    Mistake(
+        key="scores-soft-capped",
+        says="whose attention scores are soft-capped, cap · tanh(scores / cap), as Gemma 2's",
+        looks_like="off by a little, most where attention is sharp; the first token is right",
+        mend="no cap: Llama has none (attn_logit_softcapping belongs to Gemma 2)",
+        wild=(f"{GITHUB}/vllm-project/vllm-metal/issues/665 (the other way round: Gemma 2 without its cap)",),
+        first=SCORES,
+        plant=soft_capped,
+        exposed_by=("several-keys",),
     ),
 )

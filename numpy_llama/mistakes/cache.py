@@ -12,7 +12,7 @@ import numpy as np
 from numpy_llama.blocks.kv_cache import KVCache
 from numpy_llama.mistakes.attention import SCORES
 from numpy_llama.mistakes.mistake import GITHUB, Mistake, Variants
-from numpy_llama.mistakes.planting import narrow_dtypes, rounded_to, with_observer, with_value
+from numpy_llama.mistakes.planting import narrow_dtypes, rounded_to, with_cache_update, with_observer, with_value
 from numpy_llama.model.config import LlamaConfig
 from numpy_llama.precision import lowest
 from numpy_llama.probe import Call, Observer
@@ -91,11 +91,26 @@ def rows_moved(subject: Subject) -> Variants:
 
 
 def in_half(subject: Subject) -> Variants:
-    """Keys and values rounded to two bytes in the cache, from which they are read, new ones as well."""
+    """Keys and values rounded to two bytes in the cache, from which they are read: all of them, or those of the past
+    alone, where a call reads its own as it made them."""
+    if next(iter(subject.weights.values())).dtype.itemsize == 2:
+        return
     for label, dtype in narrow_dtypes(subject):
-        if next(iter(subject.weights.values())).dtype.itemsize > 2:
-            keys = with_value(subject, "model.layers.*.self_attn.keys", rounded_to(dtype))
-            yield label, with_value(keys, "model.layers.*.self_attn.values", rounded_to(dtype))
+        keys = with_value(subject, "model.layers.*.self_attn.keys", rounded_to(dtype))
+        yield label, with_value(keys, "model.layers.*.self_attn.values", rounded_to(dtype))
+        if any(asked.past for asked in subject.calls):
+            yield f"{label}, read in later calls only", with_past_rounded(subject, dtype)
+
+
+def with_past_rounded(subject: Subject, dtype: np.dtype) -> Subject:
+    """The subject whose calls read their own keys and values unrounded, and those of earlier calls rounded."""
+    change = rounded_to(dtype)
+
+    def update(put: Callable[..., tuple[Array, Array]], key: Array, value: Array, layer: int) -> tuple[Array, Array]:
+        past = [whole[:, :, : -key.shape[2]] for whole in put(key, value, layer)]
+        return joined(change(past[0]), key), joined(change(past[1]), value)
+
+    return with_cache_update(subject, update)
 
 
 def scores_without(lost: Callable[[int], list[int]]) -> Callable[[Subject], Variants]:
@@ -216,7 +231,8 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake(
         key="cache-in-half",
         says="whose keys and values are rounded to two bytes in the cache",
-        looks_like="differences of a thousandth in a float32 model, in the prompt already",
+        looks_like="differences of a thousandth in a float32 model, in the prompt already, or from the first generated "
+        "token on",
         mend="cache in the dtype of the model, as llama.cpp does with --cache-type-k f32 --cache-type-v f32",
         wild=(
             f"{GITHUB}/ggml-org/llama.cpp/issues/7859 (the cache is float16 unless told otherwise)",

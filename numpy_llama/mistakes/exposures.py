@@ -43,7 +43,8 @@ def _padded(asked: Asked) -> bool:
     )
 
 
-def _padded_before_tokens(asked: Asked) -> bool:
+def padded_before_tokens(asked: Asked) -> bool:
+    """Whether padding stands before tokens of its row, cached ones included."""
     mask = asked.attention_mask
     return mask is not None and mask.ndim == 2 and bool((np.diff(mask.astype(int), axis=1) > 0).any())
 
@@ -91,6 +92,17 @@ def _is_rope_scaled(subject: Subject) -> bool:
     return any(scaling != 1 or not np.allclose(frequencies, plain, rtol=1e-3) for frequencies, scaling in calls)
 
 
+def _blends(subject: Subject) -> bool:
+    """Whether llama3's scaling puts some pair between its own frequency and the slowed one, off their middle."""
+    if _rope(subject)["rope_type"] != "llama3":
+        return False
+    plain = rope_frequencies(subject.config.head_dim, _rope(subject)["rope_theta"], np.dtype(np.float64))
+    share = scaled_rope(rope_frequencies, subject.config, np.dtype(np.float64)).at(0)[0] / plain
+    reversed_share = 1 + 1 / _rope(subject)["factor"] - share  # at either end, that of the other end
+    blended = (share < 1 - 1e-6) & (reversed_share < 1 - 1e-6)
+    return bool((blended & (np.abs(share - reversed_share) > 0.01)).any())
+
+
 def _has_bias(subject: Subject, part: str) -> bool:
     return any(part in name and name.endswith(".bias") and array.any() for name, array in subject.weights.items())
 
@@ -112,15 +124,17 @@ EXPOSURES: dict[str, Exposure] = {
     "several-keys": Exposure(
         "a token that sees another", _some_call(lambda asked: asked.past + asked.input_ids.shape[1] > 1)
     ),
+    "chunk": Exposure(
+        "several tokens at once after cached ones",
+        _some_call(lambda asked: asked.past > 0 and asked.input_ids.shape[1] > 1),
+    ),
     "masked-past": Exposure(
         "several tokens at once, or padding, after cached tokens",
         _some_call(lambda asked: asked.past > 0 and (asked.input_ids.shape[1] > 1 or _padded(asked))),
     ),
     "padding": Exposure("padding in a batch", _some_call(_padded)),
     "left-padding": Exposure("padding before the text", _some_call(_padded_on(0))),
-    "padding-before-tokens": Exposure(
-        "padding that stands before tokens of its row", _some_call(_padded_before_tokens)
-    ),
+    "padding-before-tokens": Exposure("padding that stands before tokens of its row", _some_call(padded_before_tokens)),
     "right-padding": Exposure("padding after the text", _some_call(_padded_on(-1))),
     "batch": Exposure("several rows in a batch", _some_call(lambda asked: len(asked.input_ids) > 1)),
     "several-layers": Exposure("more than one layer", lambda subject: subject.config.num_hidden_layers > 1),
@@ -162,6 +176,9 @@ EXPOSURES: dict[str, Exposure] = {
         "a rope type other than linear", lambda subject: _rope(subject)["rope_type"] != "linear"
     ),
     "rope-llama3": Exposure("rope type llama3", lambda subject: _rope(subject)["rope_type"] == "llama3"),
+    "rope-llama3-blend": Exposure(
+        "rope type llama3, with a pair between those that are kept and those that are slowed", _blends
+    ),
     "rope-attention-factor": Exposure(
         "a rope type that scales cos and sin (yarn, longrope)",
         lambda subject: attention_scaling(subject.config) != 1.0,

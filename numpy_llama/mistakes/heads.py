@@ -41,6 +41,13 @@ def heads_joined_as_they_lie(attend: Callable, *given: object) -> Array:
     return context.reshape(B, T, H, D).swapaxes(1, 2)
 
 
+def heads_joined_channels_first(attend: Callable, *given: object) -> Array:
+    """(B, H, T, D) becomes (B, T, D·H), all heads' first channels before their second ones."""
+    context = attend(*given)
+    B, H, T, D = context.shape
+    return context.transpose(0, 2, 3, 1).reshape(B, T, H, D).swapaxes(1, 2)
+
+
 def keys_mixed(attend: Callable, query: Array, key: Array, value: Array, *rest: object) -> Array:
     """The weights mix keys."""
     return attend(query, key, key, *rest)
@@ -97,6 +104,16 @@ MISTAKES: tuple[Mistake, ...] = (
         first="model.layers.{i}.self_attn.o_proj",
         plant=other_attention(heads_joined_as_they_lie),
         exposed_by=("several-tokens", "several-heads"),
+    ),
+    Mistake(
+        key="heads-joined-channels-first",
+        says="whose heads are joined channel by channel, as (D, H), not head by head, as (H, D)",
+        looks_like="nonsense from the first token; the numbers that o_proj reads are the right ones, in another order",
+        mend="transpose (B, H, T, D) to (B, T, H, D), channels last, before the reshape",
+        wild=(),
+        first="model.layers.{i}.self_attn.o_proj",
+        plant=other_attention(heads_joined_channels_first),
+        exposed_by=("several-heads",),
     ),
     Mistake(
         key="keys-for-values",

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from numpy_llama.mistakes.attention import SCORES, with_attention
-from numpy_llama.mistakes.exposures import EXPOSURES
+from numpy_llama.mistakes.exposures import EXPOSURES, padded_before_tokens
 from numpy_llama.mistakes.mistake import GITHUB, Mistake, Variants
 from numpy_llama.mistakes.planting import with_blocks, with_calls
 from numpy_llama.precision import lowest
@@ -49,11 +49,25 @@ def masked_apart(mask: Callable, new: int, total: int, dtype: np.dtype, attentio
     return np.broadcast_to(hidden, (len(hidden), 1, new, total))
 
 
+def after_a_past(wrong: Callable[..., Array]) -> Callable[..., Array]:
+    """The wrong mask in calls after cached tokens only."""
+    return lambda mask, new, total, *given: wrong(mask, new, total, *given) if total > new else mask(new, total, *given)
+
+
+def before_a_past(wrong: Callable[..., Array]) -> Callable[..., Array]:
+    """The wrong mask in the first call of a text only."""
+    return lambda mask, new, total, *given: mask(new, total, *given) if total > new else wrong(mask, new, total, *given)
+
+
 def missing(subject: Subject) -> Variants:
     """No token is hidden from another."""
     yield "", with_mask(subject, lambda mask, *given: np.zeros_like(mask(*given)))
     if EXPOSURES["padding"].holds(subject):
         yield "but padding is masked", with_mask(subject, masked_apart)
+    if EXPOSURES["chunk"].holds(subject):
+        yield "after cached tokens", with_mask(subject, after_a_past(lambda mask, *given: np.zeros_like(mask(*given))))
+        if EXPOSURES["padding"].holds(subject):
+            yield "after cached tokens, but padding is masked", with_mask(subject, after_a_past(masked_apart))
 
 
 def one_ahead(mask: Callable, new: int, total: int, dtype: np.dtype, attention_mask: Array | None) -> Array:
@@ -90,6 +104,20 @@ def from_the_first_column(mask: Callable, new: int, total: int, dtype: np.dtype,
     """Row t sees columns 0 … t, as if nothing were cached."""
     visible = np.arange(total) <= np.arange(new)[:, None]
     return np.where(visible, masked_apart(mask, new, total, dtype, attention_mask), lowest(dtype))
+
+
+def without_padding(mask: Callable, new: int, total: int, dtype: np.dtype, attention_mask: Array | None) -> Array:
+    """The mask of a call without padding."""
+    return mask(new, total, dtype)
+
+
+def padding_seen(subject: Subject) -> Variants:
+    """Padding isn't hidden: in any call, in the first of a text, or in those after it."""
+    hidden = [asked.past for asked in subject.calls if padded_before_tokens(asked)]
+    yield "", with_mask(subject, without_padding)
+    if any(past == 0 for past in hidden) and any(past > 0 for past in hidden):
+        yield "in the first call", with_mask(subject, before_a_past(without_padding))
+        yield "after cached tokens", with_mask(subject, after_a_past(without_padding))
 
 
 def added_as_numbers(subject: Subject) -> Variants:
@@ -231,7 +259,7 @@ MISTAKES: tuple[Mistake, ...] = (
             f"{GITHUB}/unslothai/unsloth/pull/4100",
         ),
         first=MASK,
-        plant=other_mask(lambda mask, new, total, dtype, attention_mask: mask(new, total, dtype)),
+        plant=padding_seen,
         exposed_by=("padding-before-tokens",),
     ),
     Mistake(

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 
 from numpy_llama.mistakes.mistake import Mistake, Variants
-from numpy_llama.mistakes.planting import with_blocks, with_config, with_weights
+from numpy_llama.mistakes.planting import with_blocks, with_config, with_value_from, with_weights
 from numpy_llama.mistakes.wrong_blocks import rms_norm as wrong
+from numpy_llama.precision import widen
 from numpy_llama.study.subject import Subject
 
 NORMED = "model.layers.{i}.input_layernorm.normed"
@@ -26,9 +27,35 @@ def in_two_bytes(plant: Callable[[Subject], Variants]) -> Callable[[Subject], Va
 def _with_eps(eps: float) -> Callable[[Subject], Variants]:
     def plant(subject: Subject) -> Variants:
         if subject.config.rms_norm_eps != eps:
-            yield "", with_config(subject, rms_norm_eps=eps)
+            yield "in every norm", with_config(subject, rms_norm_eps=eps)
+            yield "in input_layernorm", with_first_norms(subject, lambda x: x / np.sqrt(_mean_square(x) + eps))
 
     return plant
+
+
+def outside_root(subject: Subject) -> Variants:
+    """Adds eps to the root, in every norm or in each layer's first."""
+    eps = subject.config.rms_norm_eps
+    yield "in every norm", with_blocks(subject, rms_norm=wrong.norm_eps_outside_root)
+    yield "in input_layernorm", with_first_norms(subject, lambda x: x / (np.sqrt(_mean_square(x)) + eps))
+
+
+def with_first_norms(subject: Subject, normed: Callable[[np.ndarray], np.ndarray]) -> Subject:
+    """The subject with normed(hidden states, widened) in the place of what each input_layernorm multiplies by its
+    weight."""
+    before = ["model.embed_tokens", *(f"model.layers.{layer}" for layer in range(subject.config.num_hidden_layers))]
+    for layer, hidden in enumerate(before[:-1]):
+        subject = with_value_from(
+            subject,
+            f"model.layers.{layer}.input_layernorm.normed",
+            hidden,
+            lambda value, hidden: normed(widen(hidden)).astype(value.dtype),
+        )
+    return subject
+
+
+def _mean_square(x: np.ndarray) -> np.ndarray:
+    return np.square(x).mean(axis=-1, keepdims=True)
 
 
 def change_norm_weights(subject: Subject, change: Callable[[np.ndarray], np.ndarray]) -> Subject:
@@ -76,7 +103,7 @@ MISTAKES: tuple[Mistake, ...] = (
             "https://github.com/tile-ai/tilelang/pull/1243 (in an example)",
         ),
         first=NORMED,
-        plant=other_norm(wrong.norm_eps_outside_root),
+        plant=outside_root,
         exposed_by=("large-eps",),
     ),
     Mistake(

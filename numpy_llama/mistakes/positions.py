@@ -82,6 +82,11 @@ def from_zero(asked: Asked, positions: Array) -> Array:
     return positions - positions[:, :1]
 
 
+def of_first_token(asked: Asked, positions: Array) -> Array:
+    """That of the call's first token, for all of them."""
+    return np.broadcast_to(positions[:, :1], positions.shape)
+
+
 def of_first_row(asked: Asked, positions: Array) -> Array:
     """The first row's, for all."""
     return positions[:1]
@@ -145,6 +150,17 @@ MISTAKES: tuple[Mistake, ...] = (
         first=COS,
         plant=other_positions({"": after_a_past(from_zero)}),
         exposed_by=("a-past",),
+    ),
+    Mistake(
+        key="positions-of-chunk",
+        says="whose tokens of a call after the first all stand at the position of the first of them",
+        looks_like="the prompt is right, and text that is generated token by token; several tokens after cached ones, "
+        "as in a chat's next turn or a prompt read in chunks, are wrong from the second on",
+        mend="positions are past, past + 1, … past + T − 1: one for each new token",
+        wild=(),
+        first=COS,
+        plant=other_positions({"": after_a_past(of_first_token)}),
+        exposed_by=("chunk",),
     ),
     Mistake(
         key="positions-ignore-padding",

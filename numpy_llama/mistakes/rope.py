@@ -108,6 +108,22 @@ MISTAKES: tuple[Mistake, ...] = (
         twins=("qk-rows-unpermuted",),
     ),
     Mistake(
+        key="rope-neighbours-with-tables-of-halves",
+        says="whose RoPE pairs neighbouring channels, with cos and sin laid out for pairs of halves",
+        looks_like="the first token is right; text turns to nonsense as it grows: the two channels of a pair turn by "
+        "different angles, so what a token attends to depends on where it stands, not on the distance",
+        mend="one layout for both: pair channel i with i + D/2 and repeat the angles whole, or pair neighbours and "
+        "repeat each angle twice",
+        wild=(
+            "https://github.com/facebookresearch/vjepa2/pull/15 (repeat where it should be repeat_interleave)",
+            "https://github.com/raiyanyahya/how-to-train-your-gpt/issues/6 (the other way round: halves are turned by "
+            "tables of neighbours)",
+        ),
+        first=QUERY,
+        plant=other_rotation(wrong.rope_of_neighbours_by_halves),
+        exposed_by=("several-keys", "several-pairs"),
+    ),
+    Mistake(
         key="rope-reversed",
         says="whose RoPE turns the other way",
         looks_like="the first token is right; later ones mix up what is near and what is far",

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from numpy_llama.mistakes.mistake import Mistake, Variants
 from numpy_llama.mistakes.planting import with_blocks, with_config
 from numpy_llama.mistakes.rope_speed import COS, with_rope
@@ -54,6 +56,24 @@ def other_factor(subject: Subject) -> Variants:
                 yield f"factor {factor:g}", with_rope(subject, factor=factor)
 
 
+def smoothing_reversed(subject: Subject) -> Variants:
+    """Blends llama3's frequencies the other way round: what should be kept is slowed, as much as it should be kept."""
+    parameters, blocks = subject.config.rope_parameters, subject.blocks
+    if parameters["rope_type"] != "llama3":
+        return
+
+    def rope_tables(
+        positions: np.ndarray, frequencies: np.ndarray, dtype: np.dtype, scaling: float = 1.0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        kept = blocks.rope_frequencies(subject.config.head_dim, parameters["rope_theta"], dtype)
+        slowed = kept / parameters["factor"]
+        at_an_end = np.isclose(frequencies, kept, rtol=1e-6) | np.isclose(frequencies, slowed, rtol=1e-6)
+        reversed_blend = (kept + slowed - frequencies).astype(frequencies.dtype)
+        return blocks.rope_tables(positions, np.where(at_an_end, frequencies, reversed_blend), dtype, scaling)
+
+    yield "", with_blocks(subject, rope_tables=rope_tables)
+
+
 MISTAKES: tuple[Mistake, ...] = (
     Mistake(
         key="rope-scaling-missing",
@@ -100,6 +120,17 @@ MISTAKES: tuple[Mistake, ...] = (
         first=COS,
         plant=other_factor,
         exposed_by=("several-keys", "scaled-rope", "rope-llama3"),
+    ),
+    Mistake(
+        key="rope-llama3-smoothing-reversed",
+        says="whose RoPE, of type llama3, blends slowed and kept frequencies the wrong way round",
+        looks_like="right in short texts, nearly: the few pairs between the kept and the slowed ones turn at a wrong "
+        "speed",
+        mend="(1 − smooth) · frequency / factor + smooth · frequency, where smooth is 1 at the short wavelengths",
+        wild=(),
+        first=COS,
+        plant=smoothing_reversed,
+        exposed_by=("several-keys", "scaled-rope", "rope-llama3-blend"),
     ),
     Mistake(
         key="rope-attention-factor-missing",

@@ -46,6 +46,13 @@ def without_biases(*projections: str) -> Callable[[Subject], Variants]:
     return plant
 
 
+def some_biases_left_out(subject: Subject) -> Variants:
+    """Leaves out the biases of q_proj, k_proj and v_proj, or of one of them alone."""
+    for label, parts in {"all three": "qkv", "q_proj": "q", "k_proj": "k", "v_proj": "v"}.items():
+        for _, planted in without_biases(*(f"self_attn.{part}_proj" for part in parts))(subject):
+            yield label, planted
+
+
 def keys_and_values_swapped(subject: Subject) -> Variants:
     """Swaps k_proj and v_proj, which have the same shape."""
     swapped: dict[str, np.ndarray] = {}
@@ -98,12 +105,12 @@ MISTAKES: tuple[Mistake, ...] = (
     ),
     Mistake(
         key="qkv-bias-dropped",
-        says="without the biases of q_proj, k_proj and v_proj",
-        looks_like="wrong from the first queries on",
+        says="without biases of q_proj, k_proj or v_proj",
+        looks_like="wrong from the first queries, keys or values on",
         mend="load these biases, too; Llama's attention_bias means all four projections, Qwen2's the first three",
         wild=("https://github.com/sbryngelson/ANEForge/pull/253 (Qwen2 loaded as a Llama)",),
         first=QUERY,
-        plant=without_biases(*(f"self_attn.{part}_proj" for part in "qkv")),
+        plant=some_biases_left_out,
         exposed_by=("qkv-bias",),
     ),
     Mistake(

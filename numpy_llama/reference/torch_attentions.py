@@ -30,6 +30,13 @@ def _(port: TorchPort, draw: np.random.Generator) -> str:
     return put(port, scores=lambda query, keys: plain(query / math.sqrt(port.head_dim), keys))
 
 
+@planted("scores-soft-capped")
+def _(port: TorchPort, draw: np.random.Generator) -> str:
+    cap, plain = one_of(draw, (50.0, 30.0)), port.scores
+    put(port, scores=lambda query, keys: torch.tanh(plain(query, keys) / cap) * cap)
+    return f"at {cap:g}"
+
+
 # -- heads -------------------------------------------------------------------------------------------------------------
 
 
@@ -63,6 +70,11 @@ def _(port: TorchPort, draw: np.random.Generator) -> str:
         return context.contiguous().view(B, T, H * D)
 
     return put(port, join=join)
+
+
+@planted("heads-joined-channels-first")
+def _(port: TorchPort, draw: np.random.Generator) -> str:
+    return put(port, join=lambda context: context.permute(0, 2, 3, 1).flatten(2))
 
 
 @planted("keys-for-values")

@@ -99,6 +99,16 @@ def _(port: TorchPort, draw: np.random.Generator) -> str:
 def _(port: TorchPort, draw: np.random.Generator) -> str:
     ways = [dtype for dtype in (torch.bfloat16, torch.float16) if dtype != port.dtype]
     half, plain = one_of(draw, ways), port.remember
+    if one_of(draw, ("all", "the past")) == "the past":
+
+        def remember(place: int, key: Tensor, value: Tensor, tables: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            """What is stored is rounded afterwards, so that later calls alone find it rounded."""
+            stored = plain(place, key, value, tables)
+            port.cache[place] = (stored[0].to(half).to(key.dtype), stored[1].to(half).to(value.dtype))
+            return stored
+
+        put(port, remember=remember)
+        return f"{half}, the past"
     put(
         port,
         remember=lambda place, key, value, tables: plain(

@@ -20,7 +20,11 @@ _causal("mask-hides-itself", -1)
 
 @planted("mask-missing")
 def _(port: TorchPort, draw: np.random.Generator) -> str:
-    return put(port, causal=lambda T, S: torch.ones(T, S, dtype=torch.bool))
+    """In every call, or only in those that find something cached."""
+    way, plain = one_of(draw, ("in every call", "after the first call")), port.causal
+    everywhere = way == "in every call"
+    put(port, causal=lambda T, S: torch.ones(T, S, dtype=torch.bool) if everywhere or S > T else plain(T, S))
+    return way
 
 
 @planted("mask-forgets-the-past")
@@ -60,7 +64,10 @@ def _(port: TorchPort, draw: np.random.Generator) -> str:
 @planted("padding-ignored")
 def _(port: TorchPort, draw: np.random.Generator) -> str:
     plain = port.visible
-    return put(port, visible=lambda padding, T, S: plain(None, T, S))
+    way = one_of(draw, ("in every call", "in every call", "in the first call", "after the first call"))
+    here = {"in every call": (True, True), "in the first call": (True, False), "after the first call": (False, True)}
+    put(port, visible=lambda padding, T, S: plain(None if here[way][S > T] else padding, T, S))
+    return way
 
 
 @planted("padding-inverted")

@@ -13,6 +13,8 @@ from numpy_llama.reference.torch_port import TorchPort
 def _eps(key: str, eps: float) -> None:
     @planted(key)
     def plant(port: TorchPort, draw: np.random.Generator) -> str:
+        if key in ("eps-1e-6", "eps-1e-5") and draw.random() < 0.3:
+            return _first_norms_only(port, lambda x: x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps))
         port.eps = eps
         return ""
 
@@ -30,9 +32,21 @@ def _norm_with(port: TorchPort, normed: Callable[[Tensor], Tensor]) -> str:
     return put(port, norm=norm)
 
 
+def _first_norms_only(port: TorchPort, normed: Callable[[Tensor], Tensor]) -> str:
+    """Each layer's first norm is another one, as where two functions were written for the two."""
+    right = port.norm
+    _norm_with(port, normed)
+    wrong = port.norm
+    put(port, norm=lambda x, name: (wrong if name.endswith("input_layernorm") else right)(x, name))
+    return "input_layernorm"
+
+
 @planted("eps-outside-root")
 def _(port: TorchPort, draw: np.random.Generator) -> str:
-    return _norm_with(port, lambda x: x / (x.square().mean(-1, keepdim=True).sqrt() + port.eps))
+    def normed(x: Tensor) -> Tensor:
+        return x / (x.square().mean(-1, keepdim=True).sqrt() + port.eps)
+
+    return _first_norms_only(port, normed) if draw.random() < 0.3 else _norm_with(port, normed)
 
 
 @planted("norm-layernorm")

@@ -25,6 +25,7 @@ _positions("positions-shifted", lambda positions, past: positions + 1)
 _positions("decode-positions-late", lambda positions, past: positions + 1 if past else positions)
 _positions("decode-positions-early", lambda positions, past: (positions - 1).clamp(min=0) if past else positions)
 _positions("positions-from-zero", lambda positions, past: _counted(positions, 0) if past else positions)
+_positions("positions-of-chunk", lambda positions, past: positions[:, :1].expand_as(positions) if past else positions)
 _positions("positions-of-first-row", lambda positions, past: positions[:1].expand(positions.shape))
 
 

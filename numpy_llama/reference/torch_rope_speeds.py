@@ -71,6 +71,26 @@ def _(port: TorchPort, draw: np.random.Generator) -> str:
     return f"{_factor(port):g}"
 
 
+@planted("rope-llama3-smoothing-reversed")
+def _(port: TorchPort, draw: np.random.Generator) -> str:
+    rope = _scaled(port)
+    if rope["rope_type"] != "llama3":
+        raise NotHere("no Llama 3")
+    trained, low, high = (
+        rope[name] for name in ("original_max_position_embeddings", "low_freq_factor", "high_freq_factor")
+    )
+
+    def frequencies(tokens: int) -> tuple[Tensor, float]:
+        kept = _default_frequencies(port)
+        turns = trained * kept / (2 * torch.pi)  # of each pair, in a text of the trained length
+        smooth = ((turns - low) / (high - low)).clamp(0, 1)
+        between = (turns > low) & (turns < high)
+        smooth = torch.where(between, 1 - smooth, smooth)
+        return kept * (smooth + (1 - smooth) / rope["factor"]), 1.0
+
+    return put(port, frequencies=frequencies)
+
+
 @planted("rope-attention-factor-missing")
 def _(port: TorchPort, draw: np.random.Generator) -> str:
     if _scaled(port)["rope_type"] not in ("yarn", "longrope"):

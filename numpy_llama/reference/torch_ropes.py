@@ -25,6 +25,16 @@ def _(port: TorchPort, draw: np.random.Generator) -> str:
     return put(port, rotate=rotate)
 
 
+@planted("rope-neighbours-with-tables-of-halves")
+def _(port: TorchPort, draw: np.random.Generator) -> str:
+    def rotate(x: Tensor, tables: Tables) -> Tensor:
+        cos, sin = (table[:, None] for table in tables)  # (B or 1, 1, T, D)
+        a, b = x.unflatten(-1, (-1, 2)).unbind(-1)
+        return x * cos + torch.stack((-b, a), dim=-1).flatten(-2) * sin
+
+    return put(port, rotate=rotate)
+
+
 @planted("rope-reversed")
 def _(port: TorchPort, draw: np.random.Generator) -> str:
     plain = port.rotate

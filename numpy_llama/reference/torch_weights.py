@@ -103,9 +103,18 @@ def _bias(key: str, modules: tuple[str, ...]) -> None:
 
 
 _bias("attention-bias-dropped", ("q_proj", "k_proj", "v_proj", "o_proj"))
-_bias("qkv-bias-dropped", ("q_proj", "k_proj", "v_proj"))
 _bias("o-bias-dropped", ("o_proj",))
 _bias("mlp-bias-dropped", ("gate_proj", "up_proj", "down_proj"))
+
+
+@planted("qkv-bias-dropped")
+def _(port: TorchPort, draw: np.random.Generator) -> str:
+    """All three, or one of them."""
+    ways = (("q_proj", "k_proj", "v_proj"), ("q_proj",), ("k_proj",), ("v_proj",))
+    modules = one_of(draw, ways)
+    edit_weights(port, tuple(f"{module}.bias" for module in modules), torch.zeros_like)
+    return " ".join(modules)
+
 
 # -- rounding ----------------------------------------------------------------------------------------------------------
 

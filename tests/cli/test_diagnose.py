@@ -67,6 +67,33 @@ def test_a_tokenizer_is_judged_by_texts_and_ids(command, tmp_path):
     assert command("diagnose", "--tokens", texts, "--no-special")[0] == 0
 
 
+def test_logits_of_another_model_name_the_one_that_they_were_held_to(complaint, tmp_path):
+    save_file({"input_ids": np.arange(5)[None], "logits": np.zeros((1, 5, 97), np.float32)}, tmp_path / "a.safetensors")
+    said = complaint("diagnose", tmp_path / "a.safetensors")
+    assert "another model" in said and "--model storyteller has a vocabulary of 1,536" in said and "(1, 5, 97)" in said
+
+
+def test_which_calls_agree_is_one_line_and_in_json(command, tmp_path, storyteller):
+    """A mistake of decoding alone, in calls of a prefill, two decode steps and another text."""
+    ids = np.arange(40, 48)[None]
+    steps = [Asked(ids[:, past : past + 1], None, np.array([[past]]), past) for past in (5, 6)]
+    calls = (Asked(ids[:, :5]), *steps, Asked(ids[:, :4]))
+    subject = Subject(storyteller.config, storyteller.tensors, calls)
+    planted = next(iter(CATALOGUE["decode-positions-late"].plant(subject)))[1]
+    file = {}
+    for number, (asked, logits) in enumerate(zip(calls, planted.run(), strict=True)):
+        file[f"call.{number:04d}/input_ids"], file[f"call.{number:04d}/logits"] = asked.input_ids, logits
+    save_file(file, tmp_path / "a.safetensors")
+    out = " ".join(command("diagnose", tmp_path / "a.safetensors")[1].split())
+    assert (
+        "calls 0 and 3 agree without any mistake; calls 1 (decode step after 5) and 2 (decode step after 6) don't"
+        in out
+    )
+    facts = json.loads(command("diagnose", "--json", tmp_path / "a.safetensors")[1])
+    assert [one["agrees"] for one in facts["calls"]] == [True, False, False, True]
+    assert facts["calls"][1] == {"call": 1, "given": "decode step after 5", "agrees": False}
+
+
 @pytest.mark.parametrize("arguments", [[], ["a.safetensors", "--tokens", "b.json"], ["missing.safetensors"]])
 def test_what_cannot_be_judged_is_one_line(complaint, arguments):
     complaint("diagnose", *arguments)

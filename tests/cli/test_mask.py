@@ -27,7 +27,8 @@ def test_a_figure_is_written_where_it_is_asked_for(command, tmp_path, name, star
     assert (tmp_path / name).read_bytes().startswith(start)
 
 
-@pytest.mark.parametrize("name", ["mask.docx", "no/such/folder/mask.png"])
+@pytest.mark.parametrize("name", ["mask.docx", "mask", "no/such/folder/mask.png", ".png"])
 def test_a_figure_that_cannot_be_written_is_an_error_of_one_line(command, tmp_path, name):
     status, out, err = command("mask", "--figure", str(tmp_path / name), "One day")
     assert (status, out) == (2, "") and err.count("\n") == 1 and name in err
+    assert not any(tmp_path.iterdir())

@@ -1,5 +1,7 @@
 """`numpy-llama trace`: values of a prompt as a table, or as a file that holds the same."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -97,3 +99,11 @@ def test_a_file_s_names_cannot_steer_the_terminal(command, tmp_path):
     save_file({"x\x1b[2J": np.zeros(3, np.float32)}, tmp_path / "x.safetensors")
     status, out, _ = command("trace", "--show", str(tmp_path / "x.safetensors"))
     assert status == 0 and "\x1b" not in out and "\\x1b[2J" in out
+
+
+def test_a_pipe_is_left_as_it_is(command, tmp_path):
+    """A file put in its place would end it, as it would /dev/null."""
+    os.mkfifo(tmp_path / "x.safetensors")
+    status, out, err = command("trace", "hi", "--out", str(tmp_path / "x.safetensors"))
+    assert (status, out) == (2, "") and "no plain file" in err
+    assert (tmp_path / "x.safetensors").is_fifo() and len(list(tmp_path.iterdir())) == 1

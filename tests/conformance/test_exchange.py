@@ -1,6 +1,7 @@
 """Questions in files: what is asked, what is answered, and that nobody is blamed for what he didn't do."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -179,6 +180,18 @@ def test_a_known_mistake_is_named(tmp_path, name):
     assert first.example
 
 
+def test_the_inputs_of_the_question_that_fails_are_shown(tmp_path):
+    questions = tmp_path / "questions"
+    emit(questions, only=["softmax"], examples=1)
+    answer(questions, WRONG_BLOCKS["maximum not taken off"].planted(Port()))
+    overflow = next(f for f in check(questions).findings if f.name == "large_scores_do_not_overflow")
+    (name,) = re.findall(r"\(in (\S+)\)", overflow.message)
+    assert overflow.example[f"{name}: scores"] == "[[1000., 1000.]] (float32)"
+    answer(questions, WRONG_BLOCKS["softmax with 1 + Σ"].planted(Port()))
+    many = next(f for f in check(questions).findings if f.name == "many_small_weights")
+    assert "(float32, shape (1, 400))" in " ".join(many.example.values())
+
+
 def test_a_wrong_model_is_named_by_the_catalogue(questions):
     wrong = WRONG_BLOCKS["key/value heads tiled instead of repeated"]
     answer(questions, wrong.planted(Port()), only={"model"})
@@ -287,6 +300,12 @@ PROGRAM = """\
         sys.exit("I only know softmax")
     BODY
 """
+WITHOUT_NUMPY = """\
+    import sys
+    if sys.argv[3] != "softmax":
+        sys.exit("I only know softmax")
+    BODY
+"""
 RIGHT = (
     "x = given['scores']; y = np.exp(x - x.max(axis=-1, keepdims=True)); "
     "np.save(out / 'output.npy', y / y.sum(axis=-1, keepdims=True))"
@@ -297,10 +316,10 @@ RIGHT = (
 def ask(emitted_npy, tmp_path):
     """ask(body): a report on a program of that body."""
 
-    def ask(body, seconds=60.0):
+    def ask(body, seconds=60.0, text=PROGRAM):
         folder = shutil.copytree(emitted_npy, tmp_path / "questions")
         program = tmp_path / "program.py"
-        program.write_text(textwrap.dedent(PROGRAM).replace("BODY", body))
+        program.write_text(textwrap.dedent(text).replace("BODY", body))
         words = split_command(f"{sys.executable} {program} {{in}} {{out}} {{function}}")
         reasons = ask_all(folder, words, seconds)
         return check(folder, reasons)
@@ -326,7 +345,7 @@ def test_a_command_is_asked_and_judged(ask):
 )
 def test_a_command_that_answers_nothing_can_not_be_judged(ask, body, message):
     with pytest.raises(LlamaError) as error:
-        ask(body, seconds=0.5 if "while" in body else 60.0)
+        ask(body, seconds=0.5 if "while" in body else 60.0, text=WITHOUT_NUMPY)
     assert message in str(error.value)
 
 

@@ -10,11 +10,14 @@ from hypothesis.errors import Unsatisfiable
 from numpy_llama import LlamaConfig, LlamaForCausalLM
 from numpy_llama.blocks import Blocks, rms_norm
 from numpy_llama.blocks.kv_cache import KVCache
+from numpy_llama.cli.conformance import as_text
 from numpy_llama.cli.main import main
 from numpy_llama.conformance import runner
+from numpy_llama.conformance.findings import Finding
 from numpy_llama.conformance.foreign import judge, judge_model
 from numpy_llama.conformance.foreign.arrays import Border, back
 from numpy_llama.conformance.foreign.functions import Calls, across, cannot_be_called, port_of
+from numpy_llama.conformance.foreign.report import ForeignReport
 from numpy_llama.conformance.foreign.whole import Whole
 from numpy_llama.conformance.foreign.whole_properties import PROPERTIES
 from numpy_llama.conformance.foreign.whole_published import compare_cases
@@ -55,6 +58,16 @@ def blocks_of(functions, dtypes=("float32",)):
 # -- functions -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [np.array([{}], object), np.array(["x"]), np.array([1j]), np.array([b""]), np.array([1], "M8[s]"),
+     np.zeros(1, [("a", "f4")]), {}, [[1.0]], None, "text", type("Odd", (), {"__repr__": lambda self: 1 / 0})()],
+)  # fmt: skip
+def test_whatever_a_function_returns_gets_a_verdict(odd):
+    findings = blocks_of({"softmax": lambda scores: odd}).of("finding")
+    assert findings and not any(finding["passed"] for finding in findings)
+
+
 def test_what_is_right_passes_and_only_what_calls_it_is_reported():
     told = blocks_of(
         {"rope_frequencies": lambda head_dim, theta, dtype: Blocks().rope_frequencies(head_dim, theta, dtype)}
@@ -66,14 +79,14 @@ def test_what_is_right_passes_and_only_what_calls_it_is_reported():
     assert told.of("mistakes") == [{"rope": []}]
 
 
-@pytest.mark.parametrize("name", ["eps outside the root", "columns of the table instead of rows"])
-def test_a_known_mistake_is_named(name):
-    wrong = WRONG_BLOCKS[name]
+def test_a_known_mistake_is_named():
+    """Another one, with as many properties as a norm has, is named below, where the command judges a module."""
+    wrong = WRONG_BLOCKS["columns of the table instead of rows"]
     told = blocks_of({wrong.field: lambda *given: wrong.wrong(*given)})
     failed = [finding for finding in told.of("finding") if not finding["passed"]]
     assert failed
     assert failed[0]["example"]
-    assert name in told.of("mistakes")[0][wrong.field]
+    assert wrong.name in told.of("mistakes")[0][wrong.field]
 
 
 @pytest.mark.parametrize("block", OF_TRANSFORMERS)
@@ -248,6 +261,13 @@ def _minds_padding(input_ids, attention_mask=None, position_ids=None):
     return rows if attention_mask is None else rows * attention_mask.mean(axis=1)[:, None, None].astype(np.float32)
 
 
+def _shows_padding_in_the_cache(input_ids, attention_mask=None, cache=None):
+    """Right in the first call, whatever its padding; in those that follow, the padding of the cache counts again."""
+    values = TABLE[input_ids] if cache is None else np.concatenate((cache, TABLE[input_ids]), axis=1)
+    seen = values if attention_mask is None or cache is not None else values * attention_mask[..., None]
+    return seen.astype(np.float32).cumsum(axis=1)[:, -input_ids.shape[1] :], values
+
+
 def _forgets(input_ids, cache=None):
     return TABLE[input_ids].cumsum(axis=1), cache
 
@@ -264,9 +284,20 @@ BREAKS = {
     "the_same_call_gives_the_same_logits": _remembers,
     "padding_on_the_right_changes_nothing": _minds_padding,
     "padding_on_the_left_changes_nothing": _minds_padding,
+    "padding_in_the_cache_changes_nothing": _shows_padding_in_the_cache,
     "prefill_and_decode_are_one_pass": _forgets,
     "only_distances_matter": _counts_from_zero,
 }
+
+
+def test_padding_that_only_later_calls_show_breaks_nothing_else():
+    model = whole(_shows_padding_in_the_cache)
+    broken = [
+        property_.__name__
+        for property_, needed in PROPERTIES.items()
+        if all(model.takes(name) for name in needed) and not try_property(property_, model).passed
+    ]
+    assert broken == ["padding_in_the_cache_changes_nothing"]
 
 
 @pytest.mark.parametrize("property_", PROPERTIES, ids=lambda property_: property_.__name__)
@@ -319,6 +350,29 @@ def test_what_cannot_be_judged_says_why(tmp_path, text, message, capsys):
     path.write_text(text)
     assert main(["conformance", str(path), *PATIENT]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_report_says_of_which_block_each_property_is():
+    told = blocks_of({"embedding": lambda input_ids, table: table[input_ids], "softmax": lambda scores: 0})
+    of_two = [Finding(**line) for line in told.of("finding")]
+    lines = as_text(ForeignReport("mine", ["embedding", "softmax"], of_two)).split("\n")
+    first, second = lines.index("  embedding"), lines.index("  softmax")
+    assert all(line.startswith("    ✓ ") for line in lines[first + 1 : second - 1])
+    assert lines[second + 1].startswith("    ✗ ")
+    assert any(line.startswith("What doesn't hold of softmax: ") for line in lines)
+
+
+def _of_torch(scores):
+    raise TypeError("softmax(): argument 'input' (position 1) must be Tensor, not numpy.ndarray")
+
+
+@pytest.mark.parametrize(
+    ("function", "hinted"),
+    [(lambda scores: scores.softmax(-1), True), (_of_torch, True), (lambda scores: None.softmax(scores), False)],
+)
+def test_arrays_of_another_framework_are_hinted_at(function, hinted):
+    findings = [Finding(**line) for line in blocks_of({"softmax": function}).of("finding")]
+    assert any("--arrays torch" in hint for hint in judge.hints(findings)) is hinted
 
 
 def test_a_module_that_is_not_there(tmp_path, monkeypatch, capsys):

@@ -28,6 +28,17 @@ def test_a_mistake_is_caught_by_the_properties_of_its_block(name):
     assert any(catches(property_, mistake, examples=n) for n in FEW_THEN_ALL for property_ in properties)
 
 
+# Where few mistakes break a property: words in their names. They are tried first, since the others cost time.
+KNOWN = {
+    "keeps_shape_and_dtype": "promoted to float64",
+    "order_of_tokens_does_not_matter": "keys in another order than values",
+    "rows_do_not_know_each_other": "first row",
+    "products_know_the_distance_alone": "minus of rotate_half left out",
+    "a_draw_grows_with_u": "cumulative sum from the other end",
+    "a_low_score_counts_where_it_is_the_highest": "one maximum",
+    "a_row_far_below_another_is_that_row_alone": "maximum over everything",
+}
+
 OF_A_BLOCK = [(block, property_) for block, row in PROPERTIES.items() if block != "model" for property_ in row]
 
 
@@ -36,7 +47,10 @@ def test_every_property_catches_a_mistake(block, property_):
     """A property that nothing breaks says nothing."""
     mistakes = [mistake for mistake in WRONG_BLOCKS.values() if block_of(mistake.field) == block]
     mistakes.sort(key=lambda mistake: not calls(property_, mistake))
-    assert any(catches(property_, mistake, examples=n) for n in FEW_THEN_ALL for mistake in mistakes)
+    known = [mistake for mistake in mistakes if KNOWN.get(property_.__name__, "\n") in mistake.name]
+    assert any(
+        catches(property_, mistake, examples=n) for some in (known, mistakes) for n in FEW_THEN_ALL for mistake in some
+    )
 
 
 # The mistakes that a property of the whole model is there to catch; each is tried on that property alone.
@@ -51,6 +65,7 @@ CAUGHT_BY_THE_MODEL = {
     ),
     "a_row_does_not_know_its_neighbours": ("mean over the whole array",),
     "padding_changes_nothing": ("padding not masked", "padding mask upside down"),
+    "padding_in_the_cache_changes_nothing": ("padding not masked in the cache",),
     "only_distances_matter": ("minus of rotate_half left out", "keys and values swapped"),
     "order_of_tokens_matters": ("rotation left out",),
     "nothing_changes_its_dtype": (
@@ -60,7 +75,7 @@ CAUGHT_BY_THE_MODEL = {
         "cache in float64",
     ),
     "pieces_are_the_whole": ("past tokens forgotten", "one cache for all layers", "positions from zero in every call"),
-    "each_row_is_alone": ("padding not masked", "mean over the whole array"),
+    "each_row_is_alone": ("padding not masked", "padding not masked in the cache", "mean over the whole array"),
     "the_future_is_not_seen": ("nothing masked",),
     "repeated_heads_are_grouped_heads": ("key/value heads tiled instead of repeated",),
     "nothing_added_leaves_the_embedding": ("mean subtracted, as in LayerNorm", "columns of the table instead of rows"),

@@ -136,6 +136,6 @@ def test_hints_unfold_one_by_one(capsys):
 
 
 def test_nothing_is_written_beside_the_file(write):
-    path = write("return x")
+    path = write("raise NotImplementedError")
     judge_file(path, seconds=300)
     assert [other.name for other in path.parent.iterdir()] == ["mine.py"]

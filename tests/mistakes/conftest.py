@@ -46,6 +46,7 @@ QUIET = np.arange(8, 16)  # tokens whose embeddings are so small that every eps 
 GIVES = {
     "tied-head": {"tie_word_embeddings": True},
     "rope-llama3": {"rope_parameters": LLAMA3},
+    "rope-llama3-blend": {"rope_parameters": LLAMA3},
     "rope-attention-factor": {"rope_parameters": YARN},
     "other-activation": {"hidden_act": "gelu_pytorch_tanh"},
     "tanh-gelu": {"hidden_act": "gelu_pytorch_tanh"},
@@ -73,6 +74,7 @@ TAKES = {
     "rope-factor": {"rope_parameters": PLAIN},
     "rope-not-linear": {"rope_parameters": LINEAR},
     "rope-llama3": {"rope_parameters": YARN},
+    "rope-llama3-blend": {"rope_parameters": YARN},
     "rope-attention-factor": {"rope_parameters": LLAMA3},
     "theta-other-than-10000": {"rope_parameters": {**YARN, "rope_theta": 10000.0}},
     "theta-other-than-500000": {"rope_parameters": {**YARN, "rope_theta": 500000.0}},
@@ -199,6 +201,7 @@ TAKES_BY_HAND = {
     "several-keys": single_tokens,
     "a-past": first_calls,
     "decode": first_calls,
+    "chunk": by_tokens,
     "masked-past": first_calls,
     "padding": unpadded,
     "left-padding": only_right_padding,

@@ -15,8 +15,8 @@ FOLDER = data_folder() / "litmus"
 
 @pytest.mark.parametrize("folder", [FOLDER, FOLDER / "plain"], ids=["litmus", "plain"])
 def test_transformers_computes_the_same_logits(folder):
-    """Logits of up to 30 units, each the end of some hundred roundings: 1e-6 of the largest."""
-    judge = transformers.LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    """Both round some hundred times on the way, and each is measured within 1e-6 of the largest from a float64 run."""
+    judge = transformers.LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     model = LlamaForCausalLM.from_pretrained(folder)
     calls, cache = calls_of(load_trace(folder / "script.safetensors")), None
     for asked, ours in zip(calls, Subject(model.config, model.tensors, calls).run(), strict=True):
@@ -26,4 +26,4 @@ def test_transformers_computes_the_same_logits(folder):
             theirs = judge(torch.tensor(asked.input_ids), mask, positions, cache).logits.numpy()
         T = asked.input_ids.shape[1]
         real = np.ones(ours.shape[:2], bool) if asked.attention_mask is None else asked.attention_mask[:, -T:] == 1
-        np.testing.assert_allclose(ours[real], theirs[real], rtol=0, atol=1e-6 * np.abs(theirs).max())
+        np.testing.assert_allclose(ours[real], theirs[real], rtol=0, atol=2e-6 * np.abs(theirs).max())

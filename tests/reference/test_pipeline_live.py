@@ -74,7 +74,8 @@ def test_one_prompt(generators, prompt):
 )
 def test_a_list_of_prompts(generators, options):
     ours, theirs = generators
-    assert ours(PROMPTS, **options) == theirs(PROMPTS, **options)
+    prompts = PROMPTS if len(options) > 1 else PROMPTS[:3]  # where nothing else ends them, texts are long
+    assert ours(prompts, **options) == theirs(prompts, **options)
 
 
 def test_options_of_the_pipeline(generators):

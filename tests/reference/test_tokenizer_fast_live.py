@@ -153,6 +153,7 @@ def test_the_file_alone_is_enough(folder, tmp_path):
 
 @pytest.mark.parametrize("said", [{}, {"add_eos_token": True}, {"add_bos_token": False}, {"add_bos_token": True}])
 @pytest.mark.parametrize("template", ["own", None, "both"])
+@pytest.mark.parametrize("folder", models()[:1], ids=["embedded"], indirect=True)  # the vocabulary has no part in it
 def test_what_goes_around_a_text(folder, tmp_path, template, said):
     content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     around = {"own": content["post_processor"], None: None}

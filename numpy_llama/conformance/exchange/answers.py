@@ -75,6 +75,10 @@ class Asked:
         place = self.out / name
         return place.is_dir() and any(place.rglob("*.npy" if self.index["format"] == "npy" else "outputs.safetensors"))
 
+    def inputs(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays of a question, by name."""
+        return read_arrays(self.folder / "in" / name, self.cases[name]["inputs"], self.index["format"], "inputs")
+
     def answer(self, name: str, outputs: Collection[str] | None = None) -> dict[str, np.ndarray]:
         """The outputs of a question, by name, in the dtype that was asked for.
 

@@ -7,6 +7,7 @@ What wasn't answered isn't judged, and is said. An answer that has the wrong sha
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from numpy_llama.conformance.published_logits import compare_logits, in_common, 
 from numpy_llama.conformance.rounding import Broken
 from numpy_llama.conformance.runner import Verdict, replay, sentence_of
 from numpy_llama.errors import LlamaError
+
+NAMED = 4  # questions that a verdict names, the last of those it needed
 
 
 def check(folder: Path, reasons: Mapping[str, str] | None = None) -> ForeignReport:
@@ -58,7 +61,7 @@ def check(folder: Path, reasons: Mapping[str, str] | None = None) -> ForeignRepo
             continue
         failures = []
         for property_, verdict in _properties(asked, function, unanswered):
-            findings.append(as_finding(verdict))
+            findings.append(as_finding(verdict, function))
             if not verdict.passed:
                 failures.append((property_, verdict))
         mistakes[function] = mistakes_like({function}, failures)
@@ -82,25 +85,38 @@ def _properties(asked: Asked, function: str, unanswered: dict[str, str]) -> Iter
         for entry in examples:
             drawn = {key: decoded(value) for key, value in entry["drawn"].items()}
             held_back: list[str] = []
-            port = listening(function, _answering(asked, function, names, held_back, unanswered))
+            looked_up: list[str] = []
+            port = listening(function, _answering(asked, function, names, looked_up, held_back, unanswered))
             verdict = replay(property_, port, drawn)
             if not held_back:
-                verdicts.append((_size(drawn), verdict, entry["calls"]))
+                verdicts.append((_size(drawn), verdict, looked_up))
         if verdicts:
             failed = sorted((v for v in verdicts if not v[1].passed), key=lambda v: v[0])
-            yield property_, _with_questions(*failed[0][1:]) if failed else Verdict(name, sentence_of(property_), True)
+            yield (
+                property_,
+                _with_questions(asked, *failed[0][1:]) if failed else Verdict(name, sentence_of(property_), True),
+            )
 
 
 def _answering(
-    asked: Asked, function: str, names: Mapping[str, str], held_back: list[str], unanswered: dict[str, str]
+    asked: Asked,
+    function: str,
+    names: Mapping[str, str],
+    looked_up: list[str],
+    held_back: list[str],
+    unanswered: dict[str, str],
 ) -> Callable[[dict[str, Any], Callable[[], Any]], Any]:
-    """What stands in our function's place: it looks answers up. Where there is none, ours goes on, and it is noted."""
+    """What stands in our function's place: it looks answers up. Where there is none, ours goes on, and it is noted.
+
+    looked_up, held_back  names of questions, filled as they are come to: all; those without an answer
+    """
 
     def answer(arguments: dict[str, Any], go_on: Callable[[], Any]) -> Any:
         name = names.get(key_of(function, arguments))
         if name is None:  # a property that goes on with what it was answered, or of another version
             held_back.append(function)
             return go_on()
+        looked_up.append(name)
         try:
             outputs = asked.answer(name)
         except Unanswered as reason:
@@ -138,7 +154,9 @@ def _models(asked: Asked, unanswered: dict[str, str]) -> Iterator[Compared]:
 def _unfinished(function: str, failed: Mapping[str, str]) -> Finding:
     name, why = next(iter(failed.items()))
     more = f" ({len(failed)} questions in all)" if len(failed) > 1 else ""
-    return Finding("answers", f"Every question to {function} is answered.", False, f"{name}: {why}{more}")
+    return Finding(
+        "answers", f"Every question to {function} is answered.", False, f"{name}: {why}{more}", block=function
+    )
 
 
 def _missing(
@@ -164,14 +182,16 @@ def _size(drawn: Mapping[str, Any]) -> int:
     return sum(value.size if isinstance(value, np.ndarray) else 1 for value in drawn.values())
 
 
-def _with_questions(verdict: Verdict, calls: list[str]) -> Verdict:
-    questions = ", ".join(calls[:4]) + (", …" if len(calls) > 4 else "")
-    return Verdict(
-        verdict.name,
-        verdict.sentence,
-        False,
-        f"{verdict.message} (in {questions})",
-        verdict.example,
-        verdict.expected,
-        verdict.got,
+def _with_questions(asked: Asked, verdict: Verdict, looked_up: list[str]) -> Verdict:
+    """A verdict that names the questions it needed, the last of which showed the mistake, and shows the last one's
+    inputs."""
+    questions = list(dict.fromkeys(looked_up))
+    if not questions:
+        return verdict
+    last, more = questions[-1], "…, " if len(questions) > NAMED else ""
+    inputs = asked.inputs(last)
+    return replace(
+        verdict,
+        message=f"{verdict.message} (in {more}{', '.join(questions[-NAMED:])})",
+        example={**verdict.example, **{f"{last}: {name}": array for name, array in inputs.items()}},
     )

@@ -10,6 +10,7 @@ before and after every property.
 import importlib.util
 import json
 import os
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -81,8 +82,19 @@ def judge_module(
         not_tried=[tuple(pair) for pair in by_kind["not_tried"]],
         stopped=stopped,
         mistakes={name: mistakes for entry in by_kind["mistakes"] for name, mistakes in entry.items()},
-        notes=by_kind["note"],
+        notes=[*by_kind["note"], *(hints(findings) if arrays == "numpy" else ())],
     )
+
+
+# What Python says of NumPy's arrays in code written for others: an attribute they don't have, and torch's complaint.
+_NO_NUMPY = re.compile(r"raised \w*Error\b.*('numpy\.\w+' object has no attribute|must be .*, not numpy\.ndarray)")
+
+
+def hints(findings: Sequence[Finding]) -> list[str]:
+    """What may help somebody whose code was given NumPy arrays, as sentences."""
+    if any(_NO_NUMPY.match(finding.message) for finding in findings):
+        return ["It was given NumPy arrays, and treats them as others: --arrays torch or --arrays jax gives it those."]
+    return []
 
 
 # -- inside the process --------------------------------------------------------------------------------------
@@ -158,7 +170,7 @@ def judge_blocks(
             if not calls.made and verdict.passed:  # a property of the block's other functions, which are ours
                 tell(skip=True)
                 continue
-            tell(finding=asdict(as_finding(verdict)))
+            tell(finding=asdict(as_finding(verdict, block)))
             if not verdict.passed:
                 failed.append((property_, verdict))
         tell(mistakes={block: mistakes_like(set(usable), [pair for pair in failed if pair[1].example is not None])})

@@ -36,7 +36,7 @@ def judge_make(make: Callable[..., Any], border: Border, dtype: str, tell: Tell,
         tell(not_tried=["the properties of a whole model", f"make isn't implemented: {error}"])
     except Exception as error:
         tell(begin=MAKES)
-        tell(finding=asdict(Finding("make", MAKES, False, explain(error), {"config": show(config)})))
+        tell(finding=asdict(Finding("make", MAKES, False, explain(error), {"config": show(config)}, block=WHOLE_MODEL)))
         return
     else:
         _judge_properties(whole, tell, attempt)
@@ -75,7 +75,7 @@ def judge_loaded(
     failed = [(name, asked, broken) for name, asked, broken, _ in compared if broken is not None]
     sentence = f"{PUBLISHED[:-1]}: {len(compared) - len(failed)} of {len(compared)} prompts."
     if not failed:
-        tell(finding=asdict(Finding("published", sentence, True)))
+        tell(finding=asdict(Finding("published", sentence, True, block=WHOLE_MODEL)))
         return
     name, asked, broken = failed[0]
     tell(finding=asdict(_broken("published", sentence, f"{name}: {broken.message}", asked, broken)))
@@ -89,14 +89,14 @@ def _judge_properties(whole: Whole, tell: Tell, attempt: Attempt) -> None:
             continue
         verdict = attempt(property_, whole, tell)
         if verdict is not None:
-            tell(finding=asdict(as_finding(verdict)))
+            tell(finding=asdict(as_finding(verdict, WHOLE_MODEL)))
 
 
 def published_finding(tried: list[Compared], failed: list[Compared]) -> Finding:
     """What became of the published cases, with the smallest that fails."""
     sentence = f"{PUBLISHED[:-1]}: {len(tried) - len(failed)} of {len(tried)} published cases."
     if not failed:
-        return Finding("published", sentence, True)
+        return Finding("published", sentence, True, block=WHOLE_MODEL)
     first, broken = failed[0], failed[0].broken  # the smallest
     assert broken is not None
     asked: dict[str, Any] = {"case": first.case.name, "about": first.case.description["about"]}
@@ -112,7 +112,8 @@ def published_finding(tried: list[Compared], failed: list[Compared]) -> Finding:
 def _broken(name: str, sentence: str, message: str, asked: dict[str, Any], broken: Any) -> Finding:
     expected = "" if broken.expected is None else show(np.asarray(broken.expected))
     got = "" if broken.got is None else show(broken.got)
-    return Finding(name, sentence, False, message, {key: show(value) for key, value in asked.items()}, expected, got)
+    example = {key: show(value) for key, value in asked.items()}
+    return Finding(name, sentence, False, message, example, expected, got, WHOLE_MODEL)
 
 
 def _plain(config: LlamaConfig) -> dict[str, Any]:

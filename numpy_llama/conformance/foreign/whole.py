@@ -7,7 +7,7 @@
 
 Where the callable has a parameter `attention_mask`, `position_ids`, or `cache` (or `past_key_values`), it is given what
 its name says, by name. One with a cache returns (logits, cache), or an object with `.logits` and the cache under the
-name of the parameter; its first call is given None.
+name of the parameter; its first call is given None, and later ones a mask of all tokens so far, (B, past + T).
 """
 
 import inspect

@@ -93,6 +93,28 @@ def padding_on_the_left_changes_nothing(whole: Whole, draw: Draw) -> None:
     same(whole, got[:, padded:], whole.logits(input_ids), "logits of the real tokens")
 
 
+def padding_in_the_cache_changes_nothing(whole: Whole, draw: Draw) -> None:
+    """Padding on the left stays unseen in the calls that go on from a cache, whose attention_mask names it again."""
+    T, steps, padded = draw("T", LENGTH), draw("steps", st.integers(1, 3)), draw("padding", st.integers(1, 3))
+    input_ids = draw("input_ids", ids((2, padded + T + steps), whole.vocab_size))
+    mask = np.ones_like(input_ids)
+    mask[0, :padded] = 0  # the other row is as long without padding
+    positions = np.maximum(mask.cumsum(axis=1) - 1, 0)
+    cache, logits = None, []
+    stops = range(padded + T, input_ids.shape[1] + 1)
+    for start, stop in zip((0, *stops), stops, strict=False):
+        beside = {"attention_mask": mask[:, :stop]}
+        # A model that takes no positions may count the padding: all of a row's are moved on alike, and only
+        # distances matter.
+        if whole.takes("position_ids"):
+            beside["position_ids"] = positions[:, start:stop]
+        got, cache = whole.continued(input_ids[:, start:stop], cache, **beside)
+        logits.append(got)
+    together = np.concatenate(logits, axis=1)
+    same(whole, together[:1, padded:], whole.logits(input_ids[:1, padded:]), "the padded row alone")
+    same(whole, together[1:], whole.logits(input_ids[1:]), "the other row alone")
+
+
 def prefill_and_decode_are_one_pass(whole: Whole, draw: Draw) -> None:
     """Tokens given to the model piece by piece, with a cache, get the logits of one call with all of them."""
     pieces = draw("pieces", st.lists(st.integers(1, 3), min_size=1, max_size=4))
@@ -126,6 +148,7 @@ PROPERTIES: Mapping[WholeProperty, Iterable[str]] = {
     the_same_call_gives_the_same_logits: (),
     padding_on_the_right_changes_nothing: ("attention_mask",),
     padding_on_the_left_changes_nothing: ("attention_mask", "position_ids"),
+    padding_in_the_cache_changes_nothing: ("attention_mask", "cache"),
     prefill_and_decode_are_one_pass: ("cache",),
     only_distances_matter: ("position_ids",),
 }

@@ -98,6 +98,18 @@ def one_key_gives_its_value(port: Port, draw: Draw) -> None:
     equal(port.attention(q, k, v), np.broadcast_to(for_every_head(v, q), q.shape), "the one value there is")
 
 
+def a_low_score_counts_where_it_is_the_highest(port: Port, draw: Draw) -> None:
+    """The one token there is has weight 1 at a score of −1000 too, beside a query, head or text whose score is 0."""
+    # exp(−1000) is 0 in every dtype: with one maximum for all queries the lower one's weight is 0/0.
+    dtype, axis = draw("dtype", dtypes), draw("axis of the two", st.sampled_from((2, 1, 0)))
+    B, H, T = (2 if i == axis else 1 for i in range(3))
+    query, key = np.zeros((B, H, T, 4), dtype), np.zeros((B, H, 1, 4), dtype)
+    query.swapaxes(0, axis)[0, ..., 0], key[..., 0] = -2000, 1  # scores −2000 / √4 and 0
+    value = draw("value", numbers((B, H, 1, 4), dtype))
+    expected = np.broadcast_to(value, query.shape)
+    equal(port.attention(query, key, value), expected, "the one value there is, at a score of −1000 and at one of 0")
+
+
 def equal_keys_give_the_mean(port: Port, draw: Draw) -> None:
     """Where all keys are alike, every visible token counts the same: the output is the mean of their values."""
     dtype, T = draw("dtype", dtypes), draw("T", sizes)
@@ -169,6 +181,7 @@ PROPERTIES = (
     values_worked_out_by_hand,
     keeps_shape_and_dtype,
     one_key_gives_its_value,
+    a_low_score_counts_where_it_is_the_highest,
     equal_keys_give_the_mean,
     stays_in_the_convex_hull,
     grouped_heads_are_repeated_heads,

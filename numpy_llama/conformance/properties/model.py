@@ -27,6 +27,7 @@ CONFIG = LlamaConfig(
     rms_norm_eps=1e-5,
 )
 LENGTH = st.integers(1, 6)
+PADDING = st.integers(1, 3)
 
 # Two ways of computing the same logits differ in the order of their sums. Along one path through the model there are
 # some 200 roundings; each layer may pass an error on several times as large as it came. 2^14 units is what that
@@ -104,6 +105,23 @@ def padding_changes_nothing(port: Port, draw: Draw) -> None:
     same(got[:, padded:], logits_of(model, input_ids), "logits of the real tokens")
 
 
+def padding_in_the_cache_changes_nothing(port: Port, draw: Draw) -> None:
+    """Padding on the left stays unseen in the calls that go on from a cache, whose attention_mask names it again."""
+    model, T, steps, padded = build(port), draw("T", LENGTH), draw("steps", st.integers(1, 3)), draw("padding", PADDING)
+    input_ids = draw("input_ids", ids((2, padded + T + steps), V))
+    mask = np.ones_like(input_ids)
+    mask[0, :padded] = 0  # the other row is as long without padding
+    positions = np.maximum(mask.cumsum(axis=1) - 1, 0)
+    cache, logits = port.kv_cache(CONFIG.num_hidden_layers), []
+    stops = range(padded + T, input_ids.shape[1] + 1)
+    for start, stop in zip((0, *stops), stops, strict=False):
+        beside = {"attention_mask": mask[:, :stop], "position_ids": positions[:, start:stop]}
+        logits.append(logits_of(model, input_ids[:, start:stop], past_key_values=cache, **beside))
+    together = np.concatenate(logits, axis=1)
+    same(together[:1, padded:], logits_of(model, input_ids[:1, padded:], use_cache=False), "the padded row alone")
+    same(together[1:], logits_of(model, input_ids[1:], use_cache=False), "the other row alone")
+
+
 def only_distances_matter(port: Port, draw: Draw) -> None:
     """All positions moved on by s leave every logit as it was: RoPE lets attention see differences alone."""
     model, T, s = build(port), draw("T", LENGTH), draw("s", st.integers(0, 40))
@@ -145,6 +163,7 @@ PROPERTIES = (
     prefill_and_decode_are_one_pass,
     a_row_does_not_know_its_neighbours,
     padding_changes_nothing,
+    padding_in_the_cache_changes_nothing,
     only_distances_matter,
     order_of_tokens_matters,
     nothing_changes_its_dtype,

@@ -79,6 +79,26 @@ def large_scores_do_not_overflow(port: Port, draw: Draw) -> None:
     )
 
 
+def a_row_far_below_another_is_that_row_alone(port: Port, draw: Draw) -> None:
+    """Each row is divided by a sum of its own, however far below another row, head or text of the batch it is."""
+    # exp(−200) is 0 in float32, exp(−1000) in float64: with one maximum for all rows the lower one is 0/0.
+    dtype, columns, axis = (
+        draw("dtype", dtypes),
+        draw("S", sizes),
+        draw("axis of the two rows", st.sampled_from((2, 1, 0))),
+    )
+    rows = draw("scores", numbers((2, columns), dtype))
+    for depth in (200, 1000):
+        lower = (double(rows[0]) - depth).astype(dtype)
+        both = np.stack((lower, rows[1]))
+        expected = np.stack([truth(row) for row in both])
+        bound = np.stack([allowed(row, wanted) for row, wanted in zip(both, expected, strict=True)])
+        shape = tuple(2 if i == axis else 1 for i in range(3))
+        got = port.softmax(both.reshape(*shape, columns))
+        is_array(got, (*shape, columns), "weights")
+        close(got.reshape(2, columns), expected, bound, f"a row {depth} below another")
+
+
 def what_is_masked_has_weight_zero(port: Port, draw: Draw) -> None:
     """A score of −∞, or the dtype's lowest, gives weight 0; a row with nothing else shares equally and is no NaN."""
     dtype, columns = draw("dtype", dtypes), draw("S", st.integers(2, 4))
@@ -117,6 +137,7 @@ PROPERTIES = (
     a_shift_changes_nothing,
     keeps_order,
     large_scores_do_not_overflow,
+    a_row_far_below_another_is_that_row_alone,
     what_is_masked_has_weight_zero,
     many_small_weights,
     is_the_formula_along_the_last_axis,

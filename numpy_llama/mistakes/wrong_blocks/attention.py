@@ -4,7 +4,7 @@ import numpy as np
 
 from numpy_llama.blocks.attention import attention
 from numpy_llama.blocks.softmax import softmax
-from numpy_llama.mistakes.wrong_blocks.softmax import softmax_over_queries
+from numpy_llama.mistakes.wrong_blocks.softmax import softmax_below_the_maximum_of_all, softmax_over_queries
 from numpy_llama.mistakes.wrong_blocks.wrong_block import Wrong
 
 Array = np.ndarray
@@ -64,6 +64,13 @@ def attention_over_queries(
     return attention(query, key, value, mask, scaling, softmax=softmax_over_queries)
 
 
+def attention_below_one_maximum(
+    query: Array, key: Array, value: Array, mask: Array | None = None, scaling: float | None = None
+) -> Array:
+    """one maximum for all queries"""
+    return attention(query, key, value, mask, scaling, softmax=softmax_below_the_maximum_of_all)
+
+
 def attention_keys_for_values(
     query: Array, key: Array, value: Array, mask: Array | None = None, scaling: float | None = None
 ) -> Array:
@@ -118,6 +125,7 @@ WRONG: Wrong = {
         attention_without_mask,
         attention_masked_after_softmax,
         attention_over_queries,
+        attention_below_one_maximum,
         attention_keys_for_values,
         attention_heads_mixed_up,
         attention_first_key_value_head_for_all,

@@ -44,6 +44,15 @@ def mask_ignores_padding(new: int, total: int, dtype: np.dtype, attention_mask: 
     return np.repeat(causal_mask(new, total, dtype), rows, axis=0)
 
 
+def mask_ignores_padding_of_the_cache(
+    new: int, total: int, dtype: np.dtype, attention_mask: Array | None = None
+) -> Array:
+    """padding not masked in the cache"""
+    if total == new:
+        return causal_mask(new, total, dtype, attention_mask)
+    return mask_ignores_padding(new, total, dtype, attention_mask)
+
+
 def mask_inverts_padding(new: int, total: int, dtype: np.dtype, attention_mask: Array | None = None) -> Array:
     """padding mask upside down"""
     return causal_mask(new, total, dtype, None if attention_mask is None else 1 - attention_mask)
@@ -72,6 +81,7 @@ WRONG: Wrong = {
         mask_forgets_the_past,
         mask_open,
         mask_ignores_padding,
+        mask_ignores_padding_of_the_cache,
         mask_inverts_padding,
         mask_of_ones,
         mask_of_infinity,

@@ -97,6 +97,12 @@ def rope_of_neighbours(x: Array, cos: Array, sin: Array) -> Array:
     return x * cos + turned * sin
 
 
+def rope_of_neighbours_by_halves(x: Array, cos: Array, sin: Array) -> Array:
+    """neighbours paired, tables laid out in halves"""
+    turned = np.stack((-x[..., 1::2], x[..., ::2]), axis=-1).reshape(x.shape)
+    return x * cos[:, None] + turned * sin[:, None]
+
+
 def rope_backwards(x: Array, cos: Array, sin: Array) -> Array:
     """rotation the other way"""
     return apply_rope(x, cos, -sin)
@@ -144,6 +150,7 @@ WRONG: Wrong = {
     ),
     "apply_rope": (
         rope_of_neighbours,
+        rope_of_neighbours_by_halves,
         rope_backwards,
         rope_without_minus,
         rope_left_out,

@@ -19,6 +19,13 @@ def softmax_over_everything(scores: Array) -> Array:
     return softmax(scores.reshape(1, -1)).reshape(scores.shape)
 
 
+def softmax_below_the_maximum_of_all(scores: Array) -> Array:
+    """maximum over everything"""
+    wide = widen(scores)
+    exponentials = np.exp(wide - wide.max())  # 0 throughout a row far below another, and then 0/0
+    return (exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(scores.dtype)
+
+
 def softmax_without_maximum(scores: Array) -> Array:
     """maximum not taken off"""
     exponentials = np.exp(widen(scores))
@@ -60,6 +67,7 @@ WRONG: Wrong = {
     "softmax": (
         softmax_over_queries,
         softmax_over_everything,
+        softmax_below_the_maximum_of_all,
         softmax_without_maximum,
         softmax_with_one_more,
         softmax_base_two,

@@ -111,8 +111,8 @@ def vectors(suspect: Suspect) -> Iterator[Named]:
         factor = suspect.sums(suspect.theirs * suspect.ours, axes) / np.where(square == 0, 1, square)
         factor = np.where(factor == 0, 1, factor)
         if suspect.if_theirs(lambda x, factor=factor: x / factor):  # type: ignore[misc]
-            if np.allclose(np.abs(factor), 1, atol=0.02):
+            if (factor < 0).any() and np.allclose(np.abs(factor), 1, atol=0.02):
                 yield "signs", f"{int((factor < 0).sum())} of {factor.size} have the other sign"
             else:
-                yield kind, says.format(f"from {factor.min():.4g} to {factor.max():.4g} times ours")
+                yield kind, says.format(f"from {factor.min():.6g} to {factor.max():.6g} times ours")
             return

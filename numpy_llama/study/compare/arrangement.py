@@ -62,7 +62,8 @@ def _order(suspect: Suspect, axis: int) -> np.ndarray | None:
     a, b = theirs @ marks, ours @ marks  # (n, MARKS)
     if not np.isfinite(a).all():
         return None
-    distance = (a**2).sum(1)[:, None] - 2 * a @ b.T + (b**2).sum(1)[None]  # (n, n)
+    with np.errstate(all="ignore"):
+        distance = (a**2).sum(1)[:, None] - 2 * a @ b.T + (b**2).sum(1)[None]  # (n, n)
     order: np.ndarray = distance.argmin(axis=1)
     return order
 

@@ -140,15 +140,16 @@ def _width(call: TracedCall) -> int | None:
 
 def with_positions_that_skip_padding(theirs: Trace) -> Trace:
     """The trace with position_ids as generate makes them, where a call is padded and has none; itself where none is."""
-    calls = []
-    for call in theirs.calls:
-        ids, mask = call.input_ids, call.attention_mask
-        bare = call.position_ids is None and ids is not None and mask is not None and mask.ndim == 2
-        if bare and not mask.all():  # type: ignore[union-attr]
-            positions = np.maximum(np.cumsum(mask != 0, axis=1) - 1, 0)[:, -np.atleast_2d(ids).shape[1] :]
-            call = replace(call, position_ids=positions)
-        calls.append(call)
+    calls = [_skipping(call) for call in theirs.calls]
     return theirs if all(a is b for a, b in zip(calls, theirs.calls, strict=True)) else replace(theirs, calls=calls)
+
+
+def _skipping(call: TracedCall) -> TracedCall:
+    ids, mask = call.input_ids, call.attention_mask
+    if ids is None or mask is None or call.position_ids is not None or mask.ndim != 2 or mask.all():
+        return call
+    positions = np.maximum(np.cumsum(mask != 0, axis=1) - 1, 0)
+    return replace(call, position_ids=positions[:, -np.atleast_2d(ids).shape[1] :])
 
 
 def check_config(theirs: Trace, config: LlamaConfig) -> list[str]:

@@ -21,6 +21,9 @@ from numpy_llama.study.compare.descent import sources
 from numpy_llama.study.compare.difference import difference
 from numpy_llama.study.compare.elsewhere import whose, without_consequence
 from numpy_llama.study.compare.expected import config_of, from_model, from_trace, without_model
+from numpy_llama.study.compare.hidden import NOTE as WITHOUT_MASK
+from numpy_llama.study.compare.hidden import is_scores
+from numpy_llama.study.compare.known import all_known
 from numpy_llama.study.compare.pairing import Pairs, check_something, judged_again, paired
 from numpy_llama.study.compare.put_in import put_in
 from numpy_llama.study.compare.row_order import (
@@ -31,8 +34,10 @@ from numpy_llama.study.compare.row_order import (
     told_from_their_values,
 )
 from numpy_llama.study.compare.their_dtype import told_dtype
+from numpy_llama.study.compare.unknown_names import nearest_names
 from numpy_llama.study.subject import Asked, Subject
 from numpy_llama.study.trace.trace import Trace
+from numpy_llama.study.trace.understanding import UNKNOWN
 
 COUNTING = "texts are padded, and no position_ids given"
 
@@ -82,7 +87,8 @@ def _compared(
     """The same, with theirs taken at its word."""
     config = model.config if model is not None else config_of(ours)  # type: ignore[arg-type]
     dtype, notes = told_dtype(theirs, their_dtype)
-    notes += [*getattr(theirs, "notes", []), *check_config(theirs, config)]
+    notes += [note for note in getattr(theirs, "notes", []) if not note.startswith(UNKNOWN)]  # they come last
+    notes += check_config(theirs, config)
     theirs, ours = (theirs, None) if ours is None else lined_up(theirs, ours)
     asked, places, more = asked_again(theirs, ours)
     theirs = replace(theirs, calls=[theirs.calls[place] for place in places])
@@ -104,6 +110,8 @@ def _compared(
         neighbours = told_from_their_values(theirs, subject, dtype, pairs, config, tolerance)
         pairs, misfits = paired(theirs, expected, config, tolerance, neighbours) if neighbours else (pairs, misfits)
     notes += [NOTE] if neighbours else []
+    if any(is_scores(name) and not pair.reading.mask_added for (_, name), pair in pairs.items()):
+        notes.append(WITHOUT_MASK)
     layers = config.num_hidden_layers
     elsewhere = without_consequence(pairs, expected, config, dtype)
     local = None
@@ -116,6 +124,7 @@ def _compared(
         local = judged_again(theirs, from_model(subject, dtype, theirs, given), pairs, config, tolerance, neighbours)
 
     findings = []
+    pasts = [one.past for one in asked]
     for call, bars in enumerate(expected.bars):
         for name in bars:
             place = (call, name)
@@ -147,6 +156,7 @@ def _compared(
                         pair.judged.worst,
                         None if here is None else here.judged.worst,
                         follows,
+                        all_known(pairs, expected.names, pasts, place, layers),
                         pair.reading.note,
                         how,
                     )
@@ -163,6 +173,7 @@ def _compared(
             for names, call in zip(expected.names, theirs.calls, strict=False)
         ],
         unknown=[f"{call.name}/{name}" for call in theirs.calls for name in call.values if value_named(name) is None],
+        nearest=nearest_names(expected.names, theirs),
         notes=notes + more,
         tokens=[[[decode(int(id)) for id in row] for row in one.input_ids] for one in asked] if decode else [],
     )

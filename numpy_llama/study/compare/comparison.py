@@ -21,6 +21,8 @@ class Finding:
     typical, worst    error bars between theirs and the float64 truth: in the mean of squares, and at the worst number
     local       the same worst, where our model goes on from *their* values before it; None where that wasn't run
     explained   whether it follows from what differs before it: computed from their values, it agrees
+    sourced     whether all that it is computed from is there, cached keys and values included: only then it is known
+                to be wrong by itself where it isn't explained
     note        how their shape was read
     difference  how it differs; None where it agrees, or only follows
     """
@@ -33,6 +35,7 @@ class Finding:
     worst: float = 0.0
     local: float | None = None
     explained: bool = False
+    sourced: bool = False
     note: str = ""
     difference: Difference | None = None
 
@@ -40,6 +43,11 @@ class Finding:
     def full_name(self) -> str:
         """ "call.0000/model.norm" """
         return f"call.{self.call:04d}/{self.name}"
+
+    @property
+    def by_itself(self) -> bool:
+        """Whether it is known to be wrong by itself: all that it is computed from is there, and explains nothing."""
+        return self.verdict == DIFFERS and not self.explained and self.sourced
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -52,6 +60,7 @@ class Finding:
             "worst_error_bars": _number(self.worst),
             "worst_from_their_values": None if self.local is None else _number(self.local),
             "explained": self.explained,
+            "wrong_by_itself": self.by_itself,
             "note": self.note,
         }
         if self.difference is not None:
@@ -75,6 +84,7 @@ class Comparison:
     findings      every value that both have, in order of computation
     missing       for each call, the names that theirs lacks
     unknown       full names in theirs that no Llama has
+    nearest       for each of those without its call, the name of ours that is spelt most like it, if any
     notes         what had to be understood, and what else is worth a line
     before        the nearest values before the first that differs, that agree
     between       values before the first that differs which theirs lacks: the mistake may be in any of them
@@ -93,6 +103,7 @@ class Comparison:
     before: list[str] = field(default_factory=list)
     between: list[str] = field(default_factory=list)
     tokens: list[list[list[str]]] = field(default_factory=list)
+    nearest: dict[str, str] = field(default_factory=dict)
 
     @property
     def differing(self) -> list[Finding]:
@@ -112,7 +123,12 @@ class Comparison:
     @property
     def others(self) -> list[Finding]:
         """What disagrees after the first and doesn't follow from it."""
-        return [finding for finding in self.differing[1:] if not finding.explained]
+        return [finding for finding in self.differing[1:] if finding.by_itself]
+
+    @property
+    def unsure(self) -> list[Finding]:
+        """What disagrees after the first and may follow from it: something that it is computed from isn't there."""
+        return [finding for finding in self.differing[1:] if not finding.explained and not finding.sourced]
 
     @property
     def misfits(self) -> list[Finding]:
@@ -133,9 +149,11 @@ class Comparison:
             "calls": self.kinds, "first": None if self.first is None else self.first.as_dict(),
             "agreeing_before_it": self.before, "not_there_between": self.between,
             "following": len(self.following),
+            "may_follow": [finding.full_name for finding in self.unsure],
             "others": [finding.as_dict() for finding in self.others],
             "findings": [finding.as_dict() for finding in self.findings],
-            "missing": self.missing, "unknown": self.unknown, "notes": self.notes,
+            "missing": self.missing, "unknown": self.unknown,
+            "nearest_names": self.nearest, "notes": self.notes,
         }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """How one value differs, in words: where, in which way, and the worst number."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from numpy_llama.model.config import LlamaConfig
 from numpy_llama.model.values import value_named
 from numpy_llama.study.compare.arithmetic import arithmetic, coarse, vectors
 from numpy_llama.study.compare.arrangement import arrangement
+from numpy_llama.study.compare.hidden import hidden_apart, hides_too_much, mask_in_words
 from numpy_llama.study.compare.judging import Judged
 from numpy_llama.study.compare.layouts import Reading
 from numpy_llama.study.compare.places import axes_of, in_words, places
@@ -60,6 +61,17 @@ def difference(reading: Reading, judged: Judged, name: str, config: LlamaConfig,
         axes[axes.index("K")] = "H"  # repeated for every head
     counts = np.broadcast_to(reading.counts, reading.theirs.shape)
     bad = judged.bad
+    mask = mask_in_words(reading) if reading.mask_added else ""
+    if mask:
+        masked = hidden_apart(reading) | hides_too_much(reading)
+        bad = bad & ~masked
+        if not bad.any():  # where both may look, they agree
+            bad = masked
+            counts = counts | masked
+        else:
+            units = np.where(masked, 0.0, judged.units)
+            judged = replace(judged, units=units, worst=float(units.max()))
+            counts = counts & ~masked
     where = places(bad.reshape(shape), counts.reshape(shape), axes)
 
     def counting(array: np.ndarray, nothing: float) -> np.ndarray:
@@ -74,7 +86,11 @@ def difference(reading: Reading, judged: Judged, name: str, config: LlamaConfig,
         config.head_dim,
         _numbers(config),
     )
-    kind, says, everywhere = _kind(suspect, where, bad, dtype)
+    if mask and (bad == masked).all():
+        kind, says, everywhere = "mask", mask, False
+    else:
+        kind, says, everywhere = _kind(suspect, where, bad, dtype)
+        says = f"{says}; and {mask}" if mask else says
     where = {} if everywhere else where
     index = tuple(int(i) for i in np.unravel_index(int(judged.units.argmax()), judged.units.shape))
     with np.errstate(all="ignore"):
@@ -131,8 +147,9 @@ def _otherwise(suspect: Suspect) -> tuple[str, str]:
     theirs, ours = suspect.theirs[suspect.counts], suspect.ours[suspect.counts]
     size = float(np.sqrt((theirs**2).sum() * (ours**2).sum()))
     alike = float((theirs * ours).sum()) / size if size else 0.0
-    enough = 4 / np.sqrt(max(theirs.size, 1))
-    if abs(alike) < max(0.1, enough) and theirs.size >= 16:
+    # By chance a cosine is 1/√n; of few numbers it may be anything, and then says nothing.
+    chance = min(4 / np.sqrt(max(theirs.size, 1)), 0.35)
+    if abs(alike) < max(0.1, chance) and theirs.size >= 16:
         return "unlike", f"nothing in common with ours (cosine {alike:.2f})"
     return "other", f"cosine {alike:.6f} with ours" if alike < 0.999999 else "very close to ours, yet too far"
 

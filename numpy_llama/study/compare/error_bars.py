@@ -10,6 +10,7 @@ would move it. How far those eight runs are from the truth is how far an honest 
     bars[0]["lm_head"].truth, bars[0]["lm_head"].bar         # of the first call, (B, T, V) both
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,7 @@ import ml_dtypes
 import numpy as np
 
 from numpy_llama.blocks.rope import rope_tables
+from numpy_llama.errors import LlamaWarning
 from numpy_llama.precision import DTYPES
 from numpy_llama.probe import Call
 from numpy_llama.study.compare.sums import SumErrors
@@ -67,7 +69,24 @@ def error_bars(
     dtype = "float32" if dtype == "float64" else dtype
     given = given or {}
     sums = SumErrors(last_bit(dtype) if dtype == "float32" else 0.0)
-    truth = _run(subject, dtype, None, wanted, given, sums)
+    with warnings.catch_warnings():
+        if given:  # the calls have been made before, and warned of
+            warnings.simplefilter("ignore", LlamaWarning)
+        truth = _run(subject, dtype, None, wanted, given, sums)
+        warnings.simplefilter("ignore", LlamaWarning)
+        return _with_bars(subject, dtype, truth, wanted, given, sums, runs)
+
+
+def _with_bars(
+    subject: Subject,
+    dtype: str,
+    truth: list[dict[str, np.ndarray]],
+    wanted: Callable[[int, str], bool],
+    given: Mapping[Place, Substitute],
+    sums: SumErrors,
+    runs: int,
+) -> list[dict[str, ErrorBar]]:
+    """The truth and how far disturbed runs are from it."""
     squares = [{name: np.zeros(value.shape) for name, value in call.items()} for call in truth]
     for seed in range(runs):
         disturbed = _run(subject, dtype, np.random.default_rng((SEED, seed)), wanted, given, sums)

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from numpy_llama.model.values import VALUES, computation_order, layer_of, table_name
-from numpy_llama.study.compare.comparison import DIFFERS, ELSEWHERE, MISFIT, Comparison, Finding
+from numpy_llama.study.compare.comparison import ELSEWHERE, MISFIT, Comparison, Finding
+from numpy_llama.study.compare.places import ranges
 
 # Dark to light, and in steps that print and eyes of all kinds keep apart; past the border of what agrees, blue is left.
 BORDERS = (0.0, 3.0, 25.0, 1e3, 1e5, 1e7)
@@ -20,7 +21,9 @@ _PREFIX = "model.layers.{i}"
 
 
 def comparison_figure(comparison: Comparison) -> Figure:
-    """Values downwards in order of computation, layers to the right, a panel for each call (the first six).
+    """Values downwards in order of computation, layers to the right, a panel for each call.
+
+    Of many calls six are shown: the first, or those from the one before the first that disagrees; the title says which.
 
     returns  a Figure that belongs to no window: savefig writes it
     """
@@ -37,10 +40,13 @@ def comparison_figure(comparison: Comparison) -> Figure:
         _panel(ax, by_call[call], rows, layers, comparison)
         number = by_call[call][0].call
         ax.set_title(f"call {number}: {comparison.kinds[call]}", fontsize=12)
-        ax.set_xlabel("layer", fontsize=11)
+        if any(layer_of(finding.name) is not None for finding in comparison.findings):
+            ax.set_xlabel("layer", fontsize=11)
+        else:
+            ax.set_xticks([])
     axes[0].set_yticks(np.arange(len(rows)) + 0.5, [_label(row) for row in rows], fontsize=10)
     axes[0].set_ylabel("value, in order of computation" if len(rows) > 12 else "value", fontsize=11)
-    figure.suptitle(_title(comparison), fontsize=14, wrap=True)
+    figure.suptitle(_title(comparison) + _which(by_call, calls), fontsize=14, wrap=True)
     handles = [
         Patch(facecolor=color, edgecolor="#888888", label=label) for color, label in zip(COLORS, LABELS, strict=True)
     ]
@@ -85,7 +91,7 @@ def _panel(ax: object, findings: list[Finding], rows: list[str], layers: int, co
         left, width = (0, layers) if layer is None else (layer, 1)
         if finding is first:
             ax.add_patch(Rectangle((left, row), width, 1, fill=False, edgecolor="black", linewidth=2.5, zorder=3))  # type: ignore[attr-defined]
-        elif finding.verdict == DIFFERS and not finding.explained:
+        elif finding.by_itself:
             ax.plot(left + width / 2, row + 0.5, "X", color="white", markeredgecolor="black", markersize=8, zorder=3)  # type: ignore[attr-defined]
         elif finding.verdict == ELSEWHERE:
             ax.plot(left + width / 2, row + 0.5, "o", color="white", markeredgecolor="black", markersize=6, zorder=3)  # type: ignore[attr-defined]
@@ -100,6 +106,13 @@ def _title(comparison: Comparison) -> str:
     if first is None:
         return f"{Path(comparison.theirs).name}: all values agree ({comparison.dtype})"
     return f"{Path(comparison.theirs).name}: the first that disagrees (framed) is {first.full_name}"
+
+
+def _which(by_call: dict[int, list[Finding]], drawn: list[int]) -> str:
+    """ "; calls 0–5 of 8", where some aren't drawn"""
+    if len(drawn) == len(by_call):
+        return ""
+    return f"\ncalls {ranges([by_call[call][0].call for call in drawn])} of {len(by_call)}"
 
 
 def _row(name: str) -> tuple[int, int]:

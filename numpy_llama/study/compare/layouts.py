@@ -27,12 +27,14 @@ class Reading:
     expected  ours and its bar; of the last position alone, or repeated for every head, where theirs is
     counts  which numbers are compared, cut in the same way
     note    what was done, "" for nothing
+    mask_added  of scores, whether those that ours hides must be hidden in theirs, too (see hidden.py)
     """
 
     theirs: np.ndarray
     expected: ErrorBar
     counts: np.ndarray
     note: str = ""
+    mask_added: bool = False
 
 
 def readings(
@@ -129,5 +131,5 @@ def _heads(
 
 def _axes_note(theirs: int, ours: int) -> str:
     if theirs == ours:
-        return "axes of one number stand elsewhere"
-    return "without the axis of the batch" if theirs < ours else "with more axes of one number"
+        return "has its axes of size 1 in other places"
+    return "without the axis of the batch" if theirs < ours else "with more axes of size 1"

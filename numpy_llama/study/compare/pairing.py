@@ -10,9 +10,12 @@ from numpy_llama.model.config import LlamaConfig
 from numpy_llama.model.values import table_name
 from numpy_llama.study.compare.error_bars import Place
 from numpy_llama.study.compare.expected import Expected
+from numpy_llama.study.compare.hidden import before_the_mask, is_scores, judge_scores, not_held_to_the_mask
 from numpy_llama.study.compare.judging import MASK, Judged, judge, judge_mask
 from numpy_llama.study.compare.layouts import Reading, readings
 from numpy_llama.study.trace.trace import Trace
+
+SHOWN = "numbers shown"  # in the note of a value of which only some are
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,11 @@ class Pair:
     @property
     def broken(self) -> bool:
         """Whether some of what counts isn't finite, so that nothing can be computed from it."""
-        counts = np.broadcast_to(self.reading.counts, self.reading.theirs.shape)
-        return not np.isfinite(self.reading.theirs[counts]).all()
+        theirs = self.reading.theirs
+        finite = np.isfinite(theirs)
+        if self.reading.mask_added:  # −∞ hides a score; a whole row of it has no softmax
+            finite = finite | ((theirs == -np.inf) & finite.any(axis=-1, keepdims=True))
+        return not finite[np.broadcast_to(self.reading.counts, theirs.shape)].all()
 
 
 Pairs = dict[Place, Pair]
@@ -56,6 +62,12 @@ def paired(
                 misfits[call, name] = f"shape {found}; expected {bar.truth.shape}"
             else:
                 pairs[call, name] = best
+    prefills = {call for call, given in enumerate(expected.seen) if given.tokens.shape == given.keys.shape}
+    if before_the_mask(pairs, prefills, config.num_hidden_layers):
+        for place, pair in pairs.items():
+            if is_scores(place[1]):
+                reading = not_held_to_the_mask(pair.reading)
+                pairs[place] = Pair(reading, _judged(reading, place, expected, tolerance))
     return pairs, misfits
 
 
@@ -90,6 +102,7 @@ def judged_again(
     for place, pair in pairs.items():
         for reading in _readings(theirs, place, expected, config, neighbours):
             if reading.note == pair.reading.note:
+                reading = replace(reading, mask_added=pair.reading.mask_added)
                 again[place] = pair if place[1] == MASK else Pair(reading, _judged(reading, place, expected, tolerance))
                 break
     return again
@@ -108,6 +121,8 @@ def _readings(
     found = list(readings(value.astype(np.float64), bar, counts, name, config))
     if table_name(name) in neighbours:
         found = [replace(reading, theirs=_in_halves(reading.theirs, config.head_dim)) for reading in found]
+    if is_scores(name):
+        found = [replace(reading, mask_added=reading.theirs.ndim == 4) for reading in found]
     if partial is None:
         return found
     return [_of_what_is_shown(reading, partial.resolution) for reading in found]
@@ -124,15 +139,17 @@ def _of_what_is_shown(reading: Reading, resolution: float) -> Reading:
     """
     shown = ~np.isnan(reading.theirs)
     nearest = np.clip(reading.expected.truth, reading.theirs - resolution, reading.theirs + resolution)
-    return Reading(
-        np.where(shown, nearest, 0.0),
-        reading.expected,
-        np.broadcast_to(reading.counts, shown.shape) & shown,
-        "; ".join(filter(None, (reading.note, f"{int(shown.sum())} of {shown.size} numbers shown"))),
+    return replace(
+        reading,
+        theirs=np.where(shown, nearest, np.nan if reading.mask_added else 0.0),
+        counts=np.broadcast_to(reading.counts, shown.shape) & shown,
+        note="; ".join(filter(None, (reading.note, f"{int(shown.sum())} of {shown.size} {SHOWN}"))),
     )
 
 
 def _judged(reading: Reading, place: Place, expected: Expected, tolerance: float) -> Judged:
+    if reading.mask_added:
+        return judge_scores(reading, tolerance)
     if place[1] != MASK or reading.theirs.shape[-2:] != expected.seen[place[0]].visible.shape[-2:]:
         return judge(reading.theirs, reading.expected, reading.counts, tolerance)
     seen = expected.seen[place[0]]

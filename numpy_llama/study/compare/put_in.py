@@ -24,6 +24,8 @@ def put_in(reading: Reading, name: str) -> Substitute:
 
     def put(ours: np.ndarray) -> np.ndarray:
         theirs, counts = reading.theirs, np.broadcast_to(reading.counts, reading.theirs.shape)
+        if reading.mask_added:  # whatever theirs has at hidden keys goes on, too
+            counts = counts.any(axis=-1, keepdims=True) & ~np.isnan(theirs)
         if theirs.shape == ours.shape:
             return np.where(counts, theirs, ours)
         for axis, letter in enumerate(letters):

@@ -52,7 +52,7 @@ class Case:
         return replace(weights_as_his, calls=self.stranger.asked[convention])
 
     def bar(self, rounding: float, dtype: str) -> float:
-        """Rounding of the computation and of the writing; in its own dtype, the last rounding of logits is the writing."""
+        """Rounding of the computation and of the writing; the last rounding of logits in their dtype is the writing."""
         is_last = dtype in ("float16", "bfloat16") and not self.stranger.reading.mistake
         return hypot(rounding, 0.0 if is_last else self.stranger.written)
 

@@ -23,6 +23,20 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class CallSeen:
+    """One call whose logits (where there are none: whose values) were judged without any mistake.
+
+    call    its number: call.0003 is 3
+    given   "chunk of 5 after 14"
+    agrees  whether its real positions are the reference's, as near as rounding lets them be
+    """
+
+    call: int
+    given: str
+    agrees: bool
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """Which known mistake makes a stranger's logits what they are.
 
@@ -42,10 +56,14 @@ class Diagnosis:
     tried        how many runs were made
     unseen       keys of mistakes that these calls can't show
     add          which calls would show them: exposure → the keys; what only another model would show isn't there
-    tell_apart   what would tell `equals` from `mistakes`: exposures that are lacking, or values to dump
-    candidates   others that came near, the nearest first
+    tell_apart   what would tell `equals` from `mistakes`: exposures that are lacking, or values to dump that aren't
+                 there; () where these calls make all of them the same
+    dump         where the mistakes that are blamed begin, unless that value is there: to be sure
+    candidates   others that came at least twice as near as no mistake, the nearest first
     assumptions  what the file doesn't say and was filled in; what was noticed about its numbers
     first        the first value that disagrees, where the trace holds inner values: "call.0001/model.layers.0.…"
+    unexplained  that value, or the first that what is blamed doesn't explain, and how it differs, in words
+    calls        which of several calls agree without any mistake; () for one call, and where all agree
     last_bits    where inner values alone tell: (value, share of its numbers that are right without it, with it)
     interrupted  whether the search was stopped before its end
     """
@@ -65,9 +83,12 @@ class Diagnosis:
     unseen: tuple[str, ...] = ()
     add: dict[str, tuple[str, ...]] | None = None
     tell_apart: tuple[str, ...] = ()
+    dump: tuple[str, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     assumptions: tuple[str, ...] = ()
     first: str | None = None
+    unexplained: tuple[str, str] | None = None
+    calls: tuple[CallSeen, ...] = ()
     last_bits: tuple[str, float, float] | None = None
     interrupted: bool = False
 

@@ -70,7 +70,8 @@ def singles(case: Case, honest: list[Baseline]) -> list[Trial]:
                 case.unseen.append(mistake.key)
             elif not fitting and any(one.distance.rms <= enough for one in found):
                 fitting = mistake.key
-            trials += found
+            # Of several variants, those that change nothing here are no candidates.
+            trials += [one for one in found if not same_logits(one.distance, plain[one.convention], SAME * bar)]
     except KeyboardInterrupt:
         case.interrupted = True
     return trials

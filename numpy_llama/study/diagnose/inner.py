@@ -48,7 +48,7 @@ class Followed:
     """What the walk found.
 
     planted  the mistakes, in the order in which they were found
-    equals   keys of others that lead as far
+    equals   others that lead as far, (key, label of the variant) each
     start    the walk without a mistake
     end      the walk with all of them planted
     tried    how many runs were made
@@ -56,7 +56,7 @@ class Followed:
     """
 
     planted: Planted
-    equals: tuple[str, ...]
+    equals: Planted
     start: Walk
     end: Walk
     tried: int
@@ -79,12 +79,12 @@ def follow(
     honest = from_model(wide, dtype, theirs)
     walk = start = _walk(theirs, honest, wide)
     planted: Planted = ()
-    equals: tuple[str, ...] = ()
+    equals: Planted = ()
     tried, stopped = 0, False
     while walk.wrong is not None and len(planted) < MOST and not stopped:
         found: list[tuple[tuple[str, str], Subject, Walk]] = []
         try:
-            for mistake in _suspects(walk, catalogue):
+            for mistake in suspects(walk, catalogue):
                 progress(f"at {walk.wrong[1]}: {mistake.key}")
                 for label, changed in _variants(mistake, wide):
                     tried += 1
@@ -96,16 +96,17 @@ def follow(
             stopped = True
         if not found:
             break
-        furthest = max(after.reached for _, _, after in found)
-        best = [one for one in found if one[2].reached == furthest]
+        furthest = max(_how_far(after) for _, _, after in found)
+        best = [one for one in found if _how_far(one[2]) == furthest]
         best = [one for one in best if not one[2].neighbours] or best  # what explains the order of q's rows, too
+        best = [one for one in best if _begins_right(one[2], catalogue[one[0][0]].first)] or best
         exact = table_name(walk.wrong[1])
-        best.sort(key=lambda one: catalogue[one[0][0]].first != exact)
+        best.sort(key=lambda one: (catalogue[one[0][0]].first != exact, how_common(one[0][0], catalogue)))
         chosen, wide, walk = best[0]
         honest = from_model(wide, dtype, theirs)  # a mistake makes rounding grow or shrink, so the bars are its own
         walk = _walk(theirs, honest, wide)
         planted = (*planted, chosen)
-        equals = (*equals, *dict.fromkeys(one[0][0] for one in best if one[0][0] != chosen[0]))
+        equals = (*equals, *{one[0][0]: one[0] for one in reversed(best) if one[0][0] != chosen[0]}.values())
         if len(planted) > 1:
             tried += 1
             alone = _alone(subject, chosen, theirs, honest, walk, catalogue)
@@ -178,8 +179,27 @@ def _walk(theirs: Trace, expected: Expected, subject: Subject) -> Walk:
     return Walk(pairs, None, reached, (), neighbours)
 
 
-def _suspects(walk: Walk, catalogue: Mapping[str, Mistake]) -> Iterator[Mistake]:
-    """The mistakes that begin at one of the values around, or in the block that computes it."""
+def _how_far(walk: Walk) -> tuple[bool, int]:
+    """To compare: the end is farthest, however many values a mistake may have left without a counterpart."""
+    return walk.wrong is None, 0 if walk.wrong is None else walk.reached
+
+
+def how_common(key: str, catalogue: Mapping[str, Mistake]) -> tuple[int, int]:
+    """To sort by: what was met more often comes first, then what stands first in the catalogue."""
+    return -len(catalogue[key].wild), list(catalogue).index(key)
+
+
+def _begins_right(walk: Walk, first: str) -> bool:
+    """Whether theirs agrees with a run at the value where its mistake begins, as far as theirs has it."""
+    return all(pair.judged.agrees for (_, name), pair in walk.pairs.items() if table_name(name) == table_name(first))
+
+
+def suspects(walk: Walk, catalogue: Mapping[str, Mistake], same_block: bool = True) -> Iterator[Mistake]:
+    """The mistakes that begin at one of the values around.
+
+    same_block  or anywhere in the block that computes one of them: a mistake in an eps may be too small to be seen in
+                the first norm, and be seen in another
+    """
     names = {table_name(name) for name in walk.around}
     if any(name.endswith((".scores", ".weights")) for name in names):
         names |= {"model.causal_mask", "model.layers.{i}.self_attn.scores"}  # hidden scores aren't compared
@@ -188,7 +208,8 @@ def _suspects(walk: Walk, catalogue: Mapping[str, Mistake]) -> Iterator[Mistake]
     blocks = {value.block for name in names if (value := value_named(name)) is not None} - {"", "linear"}
     for mistake in catalogue.values():
         begins = value_named(mistake.first)
-        if table_name(mistake.first) in names or (begins is not None and begins.block in blocks):
+        in_block = same_block and begins is not None and begins.block in blocks
+        if table_name(mistake.first) in names or in_block:
             yield mistake
 
 

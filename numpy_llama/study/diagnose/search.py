@@ -19,10 +19,11 @@ from numpy_llama.study.compare.their_dtype import computed_in
 from numpy_llama.study.diagnose.case import Case
 from numpy_llama.study.diagnose.diagnosis import Diagnosis
 from numpy_llama.study.diagnose.from_logits import TIMES_BETTER, honest_runs, measured, pairs, singles
-from numpy_llama.study.diagnose.inner import follow
+from numpy_llama.study.diagnose.inner import Followed, follow, suspects
 from numpy_llama.study.diagnose.last_bit import LastBits, invisible_mistake, mistake_of_rounding
-from numpy_llama.study.diagnose.said import described, from_walk, with_numbers
+from numpy_llama.study.diagnose.said import described, from_walk, unexplained, with_numbers
 from numpy_llama.study.diagnose.stranger import has_inner_values, understood
+from numpy_llama.study.diagnose.unseen import what_would_show
 from numpy_llama.study.subject import Subject
 from numpy_llama.study.trace.trace import Trace
 
@@ -77,9 +78,14 @@ def _diagnosis(case: Case) -> Diagnosis:
     if followed.planted or case.interrupted or not case.stranger.logits:
         return from_walk(case, followed, convention, dtype)
     if followed.end.wrong is not None:
-        return replace(_from_logits(case), first=followed.first)
+        return _from_logits_of_suspects(case, followed, convention)
     told = _told_by_last_bits(case, convention, dtype)
     if told is None:
+        odd = next((place for place, pair in followed.end.pairs.items() if not pair.judged.agrees), None)
+        if odd is not None:
+            name = f"{case.theirs.calls[odd[0]].name}/{odd[1]}"
+            sentence = f"{name} differs, though nothing that follows from it does: `numpy-llama compare` shows how."
+            case.stranger = replace(case.stranger, assumptions=(*case.stranger.assumptions, sentence))
         return _from_logits(case)
     return replace(
         from_walk(case, followed, convention, dtype),
@@ -88,6 +94,22 @@ def _diagnosis(case: Case) -> Diagnosis:
         labels=(told.label,),
         equals=told.equals,
         last_bits=(told.value, told.before, told.after),
+    )
+
+
+def _from_logits_of_suspects(case: Case, followed: Followed, convention: str) -> Diagnosis:
+    """No mistake explains the first value that disagrees: of those that begin there, one may still come near."""
+    few = {mistake.key: mistake for mistake in suspects(followed.start, case.catalogue, same_block=False)}
+    narrowed = replace(case, catalogue=few, unseen=[])
+    found = _from_logits(narrowed)
+    case.interrupted = narrowed.interrupted
+    unseen, add = what_would_show(case.asked(convention), case.catalogue, narrowed.unseen)
+    return replace(
+        found,
+        first=followed.first,
+        unexplained=None if found.verdict in ("mistake", "pair") else unexplained(case, followed),
+        unseen=tuple(key for key in unseen if key not in found.mistakes),
+        add=add,
     )
 
 
@@ -117,10 +139,11 @@ def _from_logits(case: Case) -> Diagnosis:
     least = min(before, case.measure.spread)
     couples = pairs(case, visible, baseline)
     pair, pair_distance, pair_bar, pair_fits = measured(case, couples, baseline)
-    if pair is not None and pair_distance.rms * TIMES_BETTER <= min(distance.rms, before):
-        if pair_fits or pair_distance.rms * SUSPECTED <= least:
-            verdict = "pair" if pair_fits else "partly"
-            return described(case, verdict, baseline, pair, pair_distance, pair_bar, [*couples, *visible])
+    enough = min(distance.rms, before) / TIMES_BETTER
+    enough = enough if pair_fits else min(enough, least / SUSPECTED)
+    if pair is not None and pair_distance.rms <= enough:
+        verdict = "pair" if pair_fits else "partly"
+        return described(case, verdict, baseline, pair, pair_distance, pair_bar, [*couples, *visible])
     if distance.rms * SUSPECTED <= least:
         return described(case, "partly", baseline, best, distance, bar, visible)
     return described(case, "unknown", baseline, None, distance, bar, visible)

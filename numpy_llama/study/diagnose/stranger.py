@@ -73,6 +73,8 @@ def understood(theirs: Trace, config: LlamaConfig, dtype: str | None = None) -> 
         judged.append(counts)
     seen = [one[counts] for one, counts in zip(logits, judged, strict=True) if one is not None and counts is not None]
     numbers = np.concatenate([np.zeros((0, config.vocab_size)), *seen])  # (judged, V)
+    if not len(numbers) and any(one is not None for one in logits) and not has_inner_values(theirs):
+        raise LlamaError("nothing but padding", where=theirs.source, expected="logits of a token that isn't padding")
     if not len(numbers) and not has_inner_values(theirs):
         raise LlamaError(
             "no logits", where=theirs.source, expected='a tensor "logits" or "lm_head" (…, vocabulary) for some call'

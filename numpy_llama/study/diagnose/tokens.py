@@ -73,7 +73,8 @@ class TokenDiagnosis:
         if self.verdict == "unknown":
             return f"{count}, and no mistake of the catalogue, nor two of them, explains it."
         if self.verdict == "partly":
-            return f"A suspicion: a tokenizer {says}. {count}; with that mistake, {self.texts - self.explained} have."
+            left = self.texts - self.explained
+            return f"A suspicion: a tokenizer {says}. {count}; with that mistake, {left} of {self.texts}."
         other = "; or ".join(TOKEN_MISTAKES[key].says for key in self.equals)
         either = f" Or of one {other}: these texts can't tell." if other else ""
         return f"Your ids are those of a tokenizer {says}.{either} {count}; with that planted, none."

@@ -69,7 +69,7 @@ def to_nan(session: Session, rest: str, screen: Screen) -> str:
     if session.stepper.run_to(session.is_broken):
         return view(session, screen)
     here = session.is_broken(session.stepper.place.call, session.stepper.name)
-    return "This is the only value with NaN or infinities." if here else "No value has a NaN or an infinity."
+    return "No value after this one has a NaN or an infinity." if here else "No value has a NaN or an infinity."
 
 
 def differ(session: Session, rest: str, screen: Screen) -> str:
@@ -79,7 +79,7 @@ def differ(session: Session, rest: str, screen: Screen) -> str:
     if session.stepper.run_to(session.differs):
         return view(session, screen)
     here = session.differs(session.stepper.place.call, session.stepper.name)
-    return "Only this value differs." if here else "No value differs."
+    return "No value after this one differs." if here else "No value differs."
 
 
 def against(session: Session, rest: str, screen: Screen) -> str:
@@ -91,7 +91,8 @@ def against(session: Session, rest: str, screen: Screen) -> str:
         return view(session, screen)
     session.compare_with(rest)
     assert session.against is not None
-    return "\n".join([*map(printable, session.against.notes), view(session, screen)])
+    remarks = [*session.against.notes, *([f"{session.other_text}."] if session.other_text else [])]
+    return "\n".join([*map(printable, remarks), view(session, screen)])
 
 
 def watch(session: Session, rest: str, screen: Screen) -> str:
@@ -103,7 +104,8 @@ def watch(session: Session, rest: str, screen: Screen) -> str:
     kind = "token" if words[0] == "position" else words[0]
     if kind not in ("head", "token", "batch") or len(words) != 2:
         raise LlamaError("what to watch?", where="watch", expected="head H, token T, batch B or off", found=repr(rest))
-    session.watch_only(**{kind: None if words[1] == "off" else _whole_number("watch", words[1], 0, 10**9)})
+    most = session.most(kind)
+    session.watch_only(**{kind: None if words[1] == "off" else _whole_number(f"watch {kind}", words[1], 0, most)})
     return view(session, screen)
 
 

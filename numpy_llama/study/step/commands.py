@@ -49,21 +49,36 @@ def execute(session: Session, line: str, screen: Screen) -> str | None:
 
 
 def _help(session: Session, rest: str, screen: Screen) -> str:
-    return help_text(screen)
+    if not rest:
+        return help_text(screen)
+    command = command_named(rest)
+    if command is None:
+        raise LlamaError("unknown command", where=f"help {printable(rest)}", expected="one of the list of `help`")
+    return "\n".join(_described([command], screen))
+
+
+def command_named(word: str) -> Command | None:
+    """By its name or its short form; None for a word that is none."""
+    return next((one for one in (*COMMANDS, QUIT) if word in (one.name, one.short) and word), None)
 
 
 def help_text(screen: Screen) -> str:
     """The list of commands."""
+    lines = _described([*COMMANDS, QUIT], screen)
+    return "\n".join([*lines, "", "  An empty line is `next`; what follows # is a remark."])
+
+
+def _described(commands: list[Command], screen: Screen) -> list[str]:
     rows = [
         (f"{command.short + ', ' if command.short else ''}{command.name} {command.usage}".strip(), command.meaning)
-        for command in (*COMMANDS, Command("quit", "q", "", "end; so does Ctrl-D", _help))
+        for command in commands
     ]
     left = max(columns(form) for form, _ in rows) + 4
     lines = []
     for form, meaning in rows:
         broken = wrapped(meaning.split(), screen.columns, f"  {form:<{left - 2}}", " ")
         lines += broken
-    return "\n".join([*lines, "", "  An empty line is `next`; what follows # is a remark."])
+    return lines
 
 
 COMMANDS = (
@@ -96,5 +111,6 @@ COMMANDS = (
     Command("tree", "", "[all]", "the values of this call, with their numbers", answers.tree),
     Command("where", "", "", "the way in, and the neighbours", answers.where),
     Command("show", "s", "", "this value once more", answers.show),
-    Command("help", "h", "", "this list", _help),
+    Command("help", "h", "[COMMAND]", "this list, or one command of it", _help),
 )
+QUIT = Command("quit", "q", "", "end; so does Ctrl-D", _help)

@@ -1,11 +1,12 @@
 """What a value's numbers are like, and how far they are from another's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from numpy_llama.precision import DTYPES, widen
 from numpy_llama.study.step.watching import HIDDEN, MASKED, Look
+from numpy_llama.study.trace.trace import LOGITS
 
 # Two honest runs differ by a few units of the last place of the coarser dtype, and layers add to it. This is for a
 # quick look while stepping; `numpy-llama compare` works out how far a run may be at each value.
@@ -85,10 +86,16 @@ def difference(
     dtype         that the coarser of the two was computed in, where it isn't the coarser of their own
     known         (…) bool, which of their numbers are there at all; None for all of them
 
-    A number that a mask hides in both is the same, whatever it is; so is NaN beside NaN.
+    A number that a mask hides in both is the same, whatever it is; so is NaN beside NaN. Of logits, one of the two may
+    have the last tokens only.
     """
     if theirs is None:
         return Difference(problem="not there")
+    left_out = 0  # tokens of ours in front
+    if name == LOGITS and ours.ndim == theirs.ndim == 3 and known is None:
+        kept = min(ours.shape[1], theirs.shape[1])
+        left_out = ours.shape[1] - kept
+        ours, theirs = ours[:, left_out:], theirs[:, theirs.shape[1] - kept :]
     if ours.shape != theirs.shape:
         return Difference(problem=f"of shape {theirs.shape}")
     coarse = max((a.dtype for a in (ours, theirs)), key=_last_place)
@@ -110,7 +117,8 @@ def difference(
         size = float(np.sqrt(np.mean(seen * seen))) if seen.size else 0.0
         ratio = float(np.sqrt(np.mean(apart * apart))) / size if size else np.inf
     where = tuple(int(i) for i in np.unravel_index(int(apart.argmax()), apart.shape))
-    return Difference(float(apart.max()), where, float(a[where]), float(b[where]), ratio, limit)
+    found = Difference(float(apart.max()), where, float(a[where]), float(b[where]), ratio, limit)
+    return replace(found, where=(where[0], where[1] + left_out, where[2])) if left_out else found
 
 
 def _last_place(dtype: np.dtype) -> float:

@@ -15,7 +15,7 @@ from numpy_llama.study.step.running import Run
 from numpy_llama.study.step.source_lines import SourceLine, own_lines
 from numpy_llama.study.step.stepper import Stepper
 from numpy_llama.study.step.text import columns, fitted, printable
-from numpy_llama.study.step.watching import MASKED, Look, Sizes, Watch, look_at
+from numpy_llama.study.step.watching import MASKED, Look, Sizes, Watch, letters, look_at
 from numpy_llama.study.trace import Trace, read_trace
 
 LONGEST_TOKEN = 20  # columns
@@ -29,6 +29,7 @@ class Session:
     piece   id of a token → what it stands for
     run     by which it was recorded, to run it again; None for a trace from a file
     watch   what statistics and pictures are about
+    against      the trace that values are held to; other_text says how its text is another one, "" for the same
     """
 
     trace: Trace
@@ -37,6 +38,7 @@ class Session:
     watch: Watch = field(default_factory=Watch)
     against: Trace | None = None
     changes: list[Change] = field(default_factory=list)
+    other_text: str = ""
     stepper: Stepper = field(init=False)
 
     def __post_init__(self) -> None:
@@ -105,6 +107,7 @@ class Session:
         """
         config = None if self.run is None else self.run.model.config
         self.against = read_trace(path, config)
+        self.other_text = _other_text(self.trace, self.against)
 
     def difference(self, call: int, name: str) -> Difference:
         """How far a value is from the other trace's."""
@@ -154,9 +157,50 @@ class Session:
         model = None if self.run is None else self.run.model
         return logits_at(self.stepper.name, self.stepper.value, model)
 
+    def most(self, kind: str) -> int:
+        """The last head, token or row of the batch that any value has; 10**9 where no shape says.
+
+        kind  "head", "token" or "batch"
+        """
+        sizes: list[int] = []
+        for call in self.stepper.trace.calls:
+            for name, value in call.values.items():
+                axes = dict(zip(letters(name, value), value.shape, strict=True))
+                if kind == "head":
+                    together = axes.get("H·D", 0) // self.sizes.head_dim if self.sizes.head_dim else 0
+                    sizes.append(axes.get("H", together))
+                elif kind == "token":
+                    sizes.append((call.past or 0) + axes["T"] if "T" in axes else axes.get("S", 0))
+                else:
+                    sizes.append(axes.get("B", 0))
+        return max(sizes, default=0) - 1 if any(sizes) else 10**9
+
     def watch_only(self, **what: int | None) -> None:
         """Watch one head, token or row of the batch; None for all of them."""
         self.watch = replace(self.watch, **what)
+
+
+def _other_text(ours: Trace, theirs: Trace) -> str:
+    """Where two traces were given other tokens; "" where they weren't, or don't say."""
+    for call in ours.calls:
+        other = next((each for each in theirs.calls if each.index == call.index), None)
+        if other is None or call.input_ids is None or other.input_ids is None:
+            continue
+        a, b = np.atleast_2d(call.input_ids), np.atleast_2d(other.input_ids)
+        start = f"the texts differ: in call {call.index}, "
+        if a.shape != b.shape:
+            return f"{start}{_rows_and_tokens(b)} there, {_rows_and_tokens(a)} here"
+        if (a != b).any():
+            row, token = (int(i) for i in np.argwhere(a != b)[0])
+            of = f" of row {row}" if len(a) > 1 else ""
+            return f"{start}token {token}{of} is {int(b[row, token])} there, {int(a[row, token])} here"
+    return ""
+
+
+def _rows_and_tokens(ids: np.ndarray) -> str:
+    rows, tokens = ids.shape
+    words = f"{tokens} token{'s' * (tokens != 1)}"
+    return words if rows == 1 else f"{rows} rows of {words}"
 
 
 def _apart(ours: Trace, theirs: Trace, call: int, name: str) -> Difference:

@@ -16,6 +16,7 @@ import numpy as np
 
 from numpy_llama.errors import LlamaError
 from numpy_llama.study.step.places import CallTree, Place
+from numpy_llama.study.trace.patterns import nearest
 from numpy_llama.study.trace.trace import Trace, TracedCall
 
 
@@ -120,7 +121,11 @@ class Stepper:
         here = [place for place in fitting if place[0] == self.place.call]
         fitting = here or fitting
         if not fitting:
-            raise LlamaError("no value fits", where=f"jump {pattern}", expected="a name of `tree`, or the end of one")
+            names = [f"{call.name}/{name}" for call, tree in zip(self.trace.calls, self.trees, strict=True)
+                     for name in tree.names]  # fmt: skip
+            like = nearest(pattern, names)
+            expected = f"a name of `tree`, or the end of one, as {like}" if like else "a name of `tree`"
+            raise LlamaError("no value fits", where=f"jump {pattern}", expected=expected)
         now = (self.place.call, self.tree.number(self.name))
         ahead = [place for place in fitting if (place[0], self.trees[place[0]].number(place[1])) > now]
         found = (ahead or fitting)[0]
@@ -128,14 +133,16 @@ class Stepper:
         return fitting.index(found) + 1, len(fitting)
 
     def run_to(self, holds: Callable[[int, str], bool]) -> bool:
-        """To the first value of all, in order of computation, for which `holds(call, name)`; from there to the next."""
-        found = None
+        """To the first value of all, in order of computation, for which `holds(call, name)`; from one, to the next.
+
+        returns  False where there is none, or none after the one that one stands at
+        """
+        stands_at_one = holds(self.place.call, self.name)
+        now = (self.place.call, self.tree.number(self.name))
         for call, name in self._everything():
-            ahead = (call, self.trees[call].number(name)) > (self.place.call, self.tree.number(self.name))
-            if (found is None or ahead) and holds(call, name):
-                if (call, name) != (self.place.call, self.name):
-                    return self.go(call, name)
-                found = (call, name)
+            ahead = (call, self.trees[call].number(name)) > now
+            if (ahead or not stands_at_one) and holds(call, name):
+                return self.go(call, name)
         return False
 
     def _everything(self) -> Iterator[tuple[int, str]]:

@@ -14,6 +14,7 @@ from numpy_llama.study.trace.trace import LOGITS
 PIECE, TOP, BAR = 14, 8, 24  # columns, tokens, columns
 BEYOND = 1000.0  # times its own size: a percentage would say nothing
 ORANGE = 172
+NOTHING = "no next token: there are NaN or infinities among these logits"
 
 
 def next_tokens_by_row(session: Session, look: Look, screen: Screen) -> list[str]:
@@ -26,10 +27,9 @@ def next_tokens_by_row(session: Session, look: Look, screen: Screen) -> list[str
     piece = min(PIECE, (screen.columns - 26) // 3 - 7)
     for index in range(max(0, len(logits) - MOST_ROWS), len(logits)):
         after = f"{begin + index:>3} {session.token(row, begin + index)}"
-        cells = [
-            f"{p.probability:>6.1%} {fitted(printable(session.piece(p.token_id)), piece)}"
-            for p in likeliest(logits[index], 3)
-        ]
+        found = likeliest(logits[index], 3)
+        cells = [f"{p.probability:>6.1%} {fitted(printable(session.piece(p.token_id)), piece)}" for p in found]
+        cells = [NOTHING] if np.isnan(found[0].probability) else cells
         lines.append(f"  {fitted(after, 18)}  {'  '.join(cells)}".rstrip())
     return lines
 
@@ -40,9 +40,9 @@ def top(session: Session, screen: Screen) -> list[str]:
     if logits is None:
         return ["No next token can be read here: stand at lm_head (`jump lm_head`), or in the residual stream."]
     row, place = _watched(session.watch, logits, session.past)
-    if not np.isfinite(logits[row, place]).any() or np.isnan(logits[row, place]).any():
-        return ["These logits aren't numbers: they say nothing of the next token."]
     found = likeliest(logits[row, place], TOP)
+    if np.isnan(found[0].probability):
+        return [NOTHING]
     where = session.past + place if place >= 0 else session.past + logits.shape[1] + place
     lines = [f"After token {where} ({session.token(row, where)}):"]
     if session.stepper.name != LOGITS:

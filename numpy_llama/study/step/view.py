@@ -148,13 +148,14 @@ def _against(session: Session, found: Difference, screen: Screen) -> list[str]:
     assert session.against is not None
     name = printable(session.against.source).rpartition("/")[2]
     start = f"  against {fitted(name, min(columns(name), screen.columns - 40))}:"
+    text = "; the texts differ" if session.other_text and found.differs else ""
     if found.problem:
-        return [screen.paint(f"{start} {found.problem}", RED if found.differs else 245)]
+        return [screen.paint(f"{start} {found.problem}{text}", RED if found.differs else 245)]
     if found.equal:
         return [screen.paint(f"{start} equal to the last bit", GREEN)]
     verdict, than = ("differs", "over") if found.differs else ("agrees", "under")
     return [
-        screen.paint(f"{start} {verdict}", RED if found.differs else GREEN),
+        screen.paint(f"{start} {verdict}{text}", RED if found.differs else GREEN),
         f"    by {number(found.ratio)} of its size (rms), {than} {number(found.limit)}",
         f"    most at {list(found.where)}: {number(found.ours)} here, {number(found.theirs)} there",
     ]

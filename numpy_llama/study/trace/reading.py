@@ -66,11 +66,15 @@ def load_trace(path: str | Path) -> Trace:
 def _by_call(stored: Mapping[str, Stored], path: Path) -> dict[int, list[Found]]:
     """The arrays of each call, by its number. Names without a call are those of the only one."""
     calls: dict[int, list[Found]] = defaultdict(list)
+    seen: dict[tuple[int, str], str] = {}
     for full, array in stored.items():
         inside = _IN_CALL.fullmatch(full)
         if inside is None and (not full or "/" in full):
             raise LlamaError("no possible name", where=path, expected="NAME, or call.0000/NAME", found=full[:80])
         index, name = (0, full) if inside is None else (int(inside[1]), inside[2])
+        other = seen.setdefault((index, name), full)
+        if other != full:  # call.0/x and call.0000/x
+            raise LlamaError("two arrays of one name", where=path, expected="one of them", found=f"{other} and {full}")
         calls[index].append(Found(name, array.shape, array.read, in_call=inside is not None))
     if not calls:
         raise LlamaError("no tensors", where=path, expected="input_ids and values, under call.0000/NAME")

@@ -19,7 +19,7 @@ import numpy as np
 
 from numpy_llama.checkpoints.safetensors_file import LENGTH_BYTES, STORED_DTYPES
 from numpy_llama.errors import LlamaError
-from numpy_llama.files import write_atomically
+from numpy_llama.files import check_replaceable, write_atomically
 
 # What tensors of a trace may be made of, as safetensors spells it.
 TRACED_DTYPES: dict[str, np.dtype] = {
@@ -71,6 +71,7 @@ class Spool:
         self._end = 0
         if path.is_dir():
             raise LlamaError("can't be written (a folder)", where=path, expected="the name of a file")
+        check_replaceable(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: IO[bytes] = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115  (closed by __exit__)

@@ -21,6 +21,7 @@ from numpy_llama.study.trace.about import METADATA, About, read_about
 from numpy_llama.study.trace.spool import TRACED_DTYPES
 
 ABOUT = "trace.json"
+MAGIC = b"\x93NUMPY"
 MOST_FILES = 1_000_000
 
 
@@ -94,7 +95,14 @@ def read_npy(path: Path) -> np.ndarray:
     raises  LlamaError where it is damaged, or holds anything but real numbers and booleans
     """
     try:
-        array = np.load(path, mmap_mode="r" if path.stat().st_size else None, allow_pickle=False)
+        with path.open("rb") as file:
+            start = file.read(len(MAGIC))
+    except OSError as error:
+        raise LlamaError(f"can't be read ({error.strerror or error})", where=path) from None
+    if start != MAGIC:  # NumPy would take it for a pickle, and say how to open that
+        raise LlamaError("not a .npy file", where=path, expected=f"one that begins with {MAGIC!r}", found=repr(start))
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, TypeError, SyntaxError, MemoryError, OverflowError) as error:
         raise LlamaError(f"not a readable .npy file ({' '.join(str(error).split())[:200]})", where=path) from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biufV" or array.dtype.names is not None:

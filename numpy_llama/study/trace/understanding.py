@@ -34,6 +34,7 @@ from numpy_llama.study.trace.lazy_values import LazyValues
 from numpy_llama.study.trace.patterns import LOGITS, call_name
 from numpy_llama.study.trace.trace import Partial, Trace, TracedCall
 
+UNKNOWN = "of names that aren't known here: "  # how a note on them begins
 MOST_NAMED = 3  # names in a note; of the others only the number
 
 
@@ -212,7 +213,7 @@ def _known(found: Found, how: Laid, sizes: Sizes) -> np.ndarray | None:
 def _note_others(trace: Trace) -> None:
     others = [name for name in trace if value_named(name.rpartition("/")[2]) is None]
     if others:
-        trace.notes.append("of names that aren't known here: " + _some(others))
+        trace.notes.append(UNKNOWN + _some(others))
 
 
 def _some(names: list[str]) -> str:

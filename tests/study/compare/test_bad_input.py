@@ -5,6 +5,7 @@ import pytest
 
 from numpy_llama.errors import LlamaError
 from numpy_llama.study.compare import compare_traces
+from numpy_llama.study.compare.their_dtype import told_dtype
 from numpy_llama.study.trace import Trace, TracedCall
 
 
@@ -111,3 +112,36 @@ def test_nothing_but_padding_is_no_agreement(small):
     theirs = Trace([TracedCall(0, 0, np.array([[1, 2]]), mask, None, values)])
     with pytest.raises(LlamaError, match="nothing but padding"):
         compare_traces(theirs, small)
+
+
+def test_what_the_model_cannot_be_asked_is_said_with_file_and_call(small, run):
+    theirs = run()
+    theirs.calls[1].input_ids[0, 0] = 999
+    with pytest.raises(LlamaError, match=r": call 1: input_ids\[0, 0\]: token id out of range"):
+        compare_traces(theirs, small)
+
+
+def test_positions_that_are_not_given_may_skip_padding_or_count_it(small, run):
+    """A bare forward pass counts it, generate skips it; neither is a mistake of whoever leaves them out."""
+    theirs = run()
+    assert compare_traces(theirs, small).status == 0
+    for call in theirs.calls:
+        call.position_ids = None
+    found = compare_traces(theirs, small)
+    assert found.status == 0
+
+    ids, mask = np.array([[4, 0, 0, 6, 7]]), np.array([[1, 0, 0, 1, 1]])
+    logits = small(ids, attention_mask=mask, position_ids=np.array([[0, 0, 0, 1, 2]])).logits
+    theirs = Trace([TracedCall(0, 0, ids, mask, None, {"lm_head": logits})])
+    found = compare_traces(theirs, small)
+    assert found.status == 0 and any("skip padding" in note for note in found.notes)
+    theirs.calls[0].values["lm_head"] = 2 * logits
+    found = compare_traces(theirs, small)
+    assert found.status == 1 and any("no position_ids given" in note for note in found.notes)
+
+
+def test_float16_numbers_that_are_small_are_not_taken_for_bfloat16():
+    values = np.float16(1e-6) * np.arange(1, 30, dtype=np.float16)
+    for stored in (np.float16, np.float32):
+        theirs = Trace([TracedCall(0, 0, np.array([[1]]), None, None, {"lm_head": values.astype(stored)})])
+        assert told_dtype(theirs)[0] == "float16"

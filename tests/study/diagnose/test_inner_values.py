@@ -1,10 +1,13 @@
 """From inner values: diagnosis starts at the first that disagrees, so it tells twins apart, and what logits hide."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from numpy_llama.checkpoints.rope_layout import neighbours_from_halves
 from numpy_llama.mistakes.catalogue import CATALOGUE
+from numpy_llama.mistakes.planting import with_value
 from numpy_llama.study.diagnose import diagnose
 
 
@@ -150,3 +153,72 @@ def test_zeros_are_no_known_mistake_and_no_reason_to_stop(make_subject, strange)
         call.values = {name: np.zeros_like(array) for name, array in call.values.items()}
     found = diagnose(subject, theirs)
     assert found.verdict == "unknown" and any("the same number" in one for one in found.assumptions)
+
+
+def test_a_value_that_is_wrong_and_has_no_consequence_is_mentioned(make_subject, strange):
+    subject = make_subject()
+    theirs = strange.full(subject, subject.calls)
+    theirs.calls[1].values["model.layers.1.mlp"][0, 0, 3] = np.nan
+    found = diagnose(subject, theirs)
+    assert found.verdict == "agrees"
+    assert any(one.startswith("call.0001/model.layers.1.mlp differs") for one in found.assumptions)
+
+
+def test_what_the_inner_values_rule_out_is_not_suspected(make_subject, strange):
+    """Of an unknown mistake in the rotation of queries, no mistake of the MLP or of the logits is a candidate."""
+    subject = make_subject()
+    planted = with_value(subject, "*.query_rotated", lambda value: 0.5 * value[..., ::-1] ** 3)
+    found = diagnose(subject, strange.full(planted, subject.calls))
+    assert found.verdict == "unknown" and found.first == "call.0000/model.layers.0.self_attn.query_rotated"
+    suspects = {key for one in found.candidates for key in one.mistakes}
+    assert all(CATALOGUE[key].first.endswith("query_rotated") for key in suspects), suspects
+    name, how = found.unexplained
+    assert name == found.first and how
+
+
+def test_several_calls_are_told_apart_by_inner_values_too(make_subject, strange):
+    subject = make_subject()
+    found = diagnose(subject, strange.full(plant(subject, "decode-positions-late"), subject.calls))
+    assert [(one.call, one.agrees) for one in found.calls] == [(0, True), (1, False), (2, True)]
+    assert diagnose(subject, strange.full(subject, subject.calls)).calls == ()
+
+
+@pytest.fixture
+def second_row_padded(make_subject):
+    """Then the first row's mask hides nothing, and to take it for all rows is to ignore padding."""
+    subject = make_subject()
+    mask = np.ones((2, 9), np.int64)
+    mask[1, :3] = 0
+    positions = np.maximum(mask.cumsum(axis=1) - 1, 0)
+    return replace(subject, calls=(replace(subject.calls[0], attention_mask=mask, position_ids=positions),))
+
+
+@pytest.mark.parametrize("endings", ["", "lm_head", ("causal_mask", "scores")])
+def test_of_two_that_are_the_same_here_the_commoner_leads_and_no_dump_is_asked_for(second_row_padded, strange, endings):
+    subject = second_row_padded
+    few = {key: CATALOGUE[key] for key in ("mask-of-first-row", "padding-ignored")}
+    theirs = strange.full(plant(subject, "padding-ignored"), subject.calls, lambda name: name.endswith(endings))
+    found = diagnose(subject, theirs, catalogue=few)
+    assert (found.mistakes, found.equals, found.tell_apart) == (("padding-ignored",), ("mask-of-first-row",), ())
+
+
+def test_a_value_in_the_file_decides_between_two_with_the_same_logits(make_subject, strange):
+    """Both double what attention gives; the one that begins where theirs is right didn't do it."""
+    subject = make_subject()
+    theirs = strange.full(
+        next(iter(strange.own["context-doubled"].plant(subject)))[1], subject.calls,
+        lambda name: name.endswith(("self_attn", ".values", "lm_head")),
+    )  # fmt: skip
+    found = diagnose(subject, theirs, catalogue=strange.own)
+    assert (found.mistakes, found.equals) == (("context-doubled",), ())
+
+
+def test_a_mask_that_is_right_in_the_file_is_said_to_be_used_wrongly(second_row_padded, strange):
+    subject = second_row_padded
+    theirs = strange.full(plant(subject, "padding-ignored"), subject.calls)
+    honest = strange.full(subject, subject.calls)
+    theirs.calls[0].values["model.causal_mask"] = honest.calls[0].values["model.causal_mask"]
+    found = diagnose(subject, theirs)
+    assert (found.mistakes, found.equals) == (("padding-ignored",), ("mask-of-first-row",))
+    assert (found.tell_apart, found.dump) == ((), ())
+    assert any("model.causal_mask is right" in one for one in found.assumptions)

@@ -194,8 +194,33 @@ def test_nan_is_run_to_and_the_mask_of_minus_infinity_is_none():
     while session.stepper.run_to(session.is_broken) and len(found) < 3:
         found.append(session.stepper.full_name)
     assert found[:2] == ["call.0001/model.norm", "call.0001/lm_head"]
+    assert found == found[:2], "and not round again"
     clean = Session(Trace([call(0, **values)]))
     assert not clean.stepper.run_to(clean.is_broken)
+
+
+def test_each_difference_is_run_to_once_in_order(small_run):
+    names = ["model.layers.0.mlp.up_proj", "model.layers.1.self_attn.weights", "model.norm"]
+    call = small_run.trace.calls[0]
+    values = {name: value * 2 if name in names else value for name, value in call.values.items()}
+    session = Session(small_run.trace, against=Trace([replace(call, values=values)]))
+    found = []
+    while session.stepper.run_to(session.differs) and len(found) < 9:
+        found.append(session.stepper.name)
+    assert found == names
+    session.stepper.go(0, "model.layers.1.mlp")
+    assert session.stepper.run_to(session.differs) and session.stepper.name == names[0]
+
+
+def test_logits_of_the_last_tokens_are_held_to_the_last_ones(small_run):
+    logits = np.asarray(small_run.trace.calls[0].values["lm_head"])
+    wrong = logits[:, -1:].copy()
+    wrong[0, 0, 3] += 50
+    for ours, theirs in ((logits, logits[:, -1:]), (logits[:, -1:], logits)):
+        assert difference("lm_head", ours, theirs).equal
+    found = difference("lm_head", logits, wrong)
+    assert found.differs and found.where == (0, logits.shape[1] - 1, 3)
+    assert difference("model.norm", logits, logits[:, -1:]).problem
 
 
 def test_what_is_unknown_of_a_trace_is_not_held_against_it(small_run):

@@ -133,6 +133,15 @@ def test_what_a_command_answers(session, command, shown):
     assert answer is None if shown is None else shown in answer
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_logits_that_are_no_numbers_have_no_next_token(number):
+    values = {"lm_head": np.full((1, 2, 9), number, np.float32)}
+    session = Session(Trace([TracedCall(0, 0, np.array([[3, 4]]), values=values)]), str)
+    for command in ("top", "show"):
+        answer = execute(session, command, Screen(80))
+        assert "no next token" in answer and "nan%" not in answer
+
+
 def test_a_printed_part_is_that_of_the_value(session):
     for _ in everything(session):
         value = session.stepper.value

@@ -207,3 +207,18 @@ def test_any_text_of_an_eval_callback(tmp_path_factory, ne, rows, name, op):
     header = f"ggml_debug: {name:>24} = (f32) {op:>10}(a{{1}}, b{{1}}}}) = {{{', '.join(map(str, ne))}}}"
     path.write_text("\n".join([header, *rows, header, *rows]))
     outcome(path)
+
+
+def test_one_call_under_two_numbers_is_refused(tmp_path):
+    for folder in ("call.0", "call.0000"):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "input_ids.npy", np.array([[1, 2]]))
+    with pytest.raises(LlamaError, match="two arrays of one name; expected one of them, found call.0/input_ids and"):
+        read_trace(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"\x80\x04N.", b"\x93NUMP"])
+def test_what_is_no_array_is_said_to_be_none(tmp_path, content):
+    (tmp_path / "model.norm.npy").write_bytes(content)
+    with pytest.raises(LlamaError, match="not a .npy file; expected one that begins with"):
+        read_trace(tmp_path)
