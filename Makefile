@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 SOURCES := setup.cfg pyproject.toml README.md $(shell find numpy_llama data -type f \
 	-not -path '*/__pycache__/*' -not -path 'data/training/*' -not -name '.*')
 QUIET := --quiet --disable-pip-version-check
+# Tests run in a few processes, each with one thread: a file's tests stay together, and share what they load.
+WORKERS := -n auto --maxprocesses=4 --dist=loadfile
+SIDE_BY_SIDE := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo smollm2 test reference blas lint bench tutorials published train clean
@@ -24,10 +27,10 @@ smollm2: $(VENV)/.chat $(VENV)/.smollm2  ## chat with SmolLM2-135M-Instruct, a p
 	@$(BIN)/numpy-llama chat --model smollm2
 
 test: $(VENV)/.test  ## run the test suite
-	@PYTHONPATH=$(VENV)/vocabularies $(BIN)/pytest --ignore=tests/reference
+	@$(SIDE_BY_SIDE) PYTHONPATH=$(VENV)/vocabularies $(BIN)/pytest $(WORKERS) --ignore=tests/reference
 
 reference: $(VENV)/.reference $(VENV)/.vocabularies $(VENV)/.smollm2  ## compare live with Transformers (installs torch)
-	@PYTHONPATH=$(VENV)/vocabularies $(BIN)/pytest tests/reference
+	@$(SIDE_BY_SIDE) PYTHONPATH=$(VENV)/vocabularies $(BIN)/pytest $(WORKERS) tests/reference
 
 # The sum of many products depends on the order in which they are added up: on the threads, and on the kernels that
 # OpenBLAS has for a processor. Haswell's and Nehalem's run on any x86 of today; where there is none, the name is ignored.
