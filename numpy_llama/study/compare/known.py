@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from numpy_llama.study.compare.descent import reads
 from numpy_llama.study.compare.error_bars import COPIES, Place
-from numpy_llama.study.compare.layouts import LAST
-from numpy_llama.study.compare.pairing import SHOWN, Pairs
+from numpy_llama.study.compare.layouts import LAST, SHOWN
+from numpy_llama.study.compare.pairing import Pairs
 
 
 def all_known(pairs: Pairs, names: Sequence[Sequence[str]], pasts: Sequence[int], place: Place, layers: int) -> bool:

@@ -17,6 +17,7 @@ from numpy_llama.model.values import value_named
 from numpy_llama.study.compare.error_bars import ErrorBar
 
 LAST = "only of the last position"
+SHOWN = "numbers shown"  # in the note of a value of which only some are
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,8 @@ from numpy_llama.study.compare.error_bars import Place
 from numpy_llama.study.compare.expected import Expected
 from numpy_llama.study.compare.hidden import before_the_mask, is_scores, judge_scores, not_held_to_the_mask
 from numpy_llama.study.compare.judging import MASK, Judged, judge, judge_mask
-from numpy_llama.study.compare.layouts import Reading, readings
+from numpy_llama.study.compare.layouts import SHOWN, Reading, readings
 from numpy_llama.study.trace.trace import Trace
-
-SHOWN = "numbers shown"  # in the note of a value of which only some are
 
 
 @dataclass(frozen=True)

@@ -109,3 +109,11 @@ def test_a_wrong_mask_and_wrong_numbers_together(small, run):
     theirs = run({SECOND: np.zeros_like, f"call.0001/{SCORES}": lambda x: x * 1.25})
     found = compare_traces(without(theirs, "causal_mask"), small)
     assert found.first.difference.kind == "scale" and "isn't hidden" in found.first.difference.says
+
+
+def test_what_comes_of_padding_that_is_looked_at_follows(small, run):
+    """In the next layer their padding holds other numbers than ours, and real tokens read them."""
+    theirs = without(run({"*model.causal_mask": np.zeros_like}), "causal_mask")
+    found = compare_traces(theirs, small)
+    assert found.first.full_name == f"call.0000/{SCORES}"
+    assert not [one.full_name for one in found.others if not one.name.endswith("scores")]
