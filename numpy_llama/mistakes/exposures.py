@@ -31,12 +31,6 @@ def _some_call(holds: Callable[[Asked], bool]) -> Callable[[Subject], bool]:
     return lambda subject: any(holds(asked) for asked in subject.calls)
 
 
-def padding_of(asked: Asked) -> np.ndarray | None:
-    """The padding mask of a call's new tokens, (B, T), 1 for a token; None without one."""
-    mask = asked.attention_mask
-    return None if mask is None or mask.ndim != 2 else mask[:, mask.shape[1] - asked.input_ids.shape[1] :]
-
-
 def _padded(asked: Asked) -> bool:
     return (
         asked.attention_mask is not None and asked.attention_mask.ndim == 2 and bool((asked.attention_mask == 0).any())

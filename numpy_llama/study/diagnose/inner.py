@@ -202,7 +202,7 @@ def suspects(walk: Walk, catalogue: Mapping[str, Mistake], same_block: bool = Tr
     """
     names = {table_name(name) for name in walk.around}
     if any(name.endswith((".scores", ".weights")) for name in names):
-        names |= {"model.causal_mask", "model.layers.{i}.self_attn.scores"}  # hidden scores aren't compared
+        names |= {"model.causal_mask", "model.layers.{i}.self_attn.scores"}  # a mask may show only there
     if walk.neighbours:  # in another order is right only as long as RoPE knows it
         names |= set(PROJECTED)
     blocks = {value.block for name in names if (value := value_named(name)) is not None} - {"", "linear"}
